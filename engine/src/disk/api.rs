@@ -1,0 +1,83 @@
+//! The seam to the disk: everything the engine does to files goes through [`Disk`].
+//!
+//! In: paths relative to the database folder, `/` between parts, made of ids and fixed words only (see
+//! [`crate::disk::path`]). Out: plain `std::io` results; the caller adds operation and path.
+//! Invariants: what a crash leaves is what was synced. Bytes of a file survive after [`WriteFile::sync`]; a name made,
+//! linked, renamed or removed survives after [`Disk::sync_dir`] of its folder; neither implies the other. A file is
+//! never changed once it was linked or renamed to its final name, WAL segments excepted, which only grow.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+
+/// A folder with files: the local file system, memory, or a simulation of one that loses power.
+pub trait Disk: Send + Sync + Debug {
+    /// Makes a folder below the database folder, and its parents; that it is there already is no error.
+    /// `""` is the database folder itself.
+    fn create_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Names of the files and folders directly in a folder, ascending. `NotFound` if the folder is not there.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+
+    /// Makes the folder's names durable: what was created, linked, renamed, removed in it before this call.
+    fn sync_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Creates a new file for appending; `AlreadyExists` if the name is taken.
+    fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>>;
+
+    /// Opens a file for appending after cutting it to its first `length` bytes; `InvalidInput` if it is shorter.
+    fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>>;
+
+    /// Opens a file for reading.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>>;
+
+    /// Gives a file a second name; `AlreadyExists` if that name is taken (the atomic "create if absent").
+    fn link(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Gives a file another name, replacing what has that name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name of a file.
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Takes the exclusive lock that lives in a file (created if absent, never removed); `None` if another holds it.
+    /// Dropping the lock releases it.
+    fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>>;
+
+    /// How people know the folder: a path, or `memory`.
+    fn describe(&self) -> String;
+}
+
+/// A file being written, from its first byte to its last.
+pub trait WriteFile: Send + Debug {
+    /// Appends all of `bytes` or fails; after a failure any prefix of them may be in the file.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes everything appended so far durable. After a failure the file must not be used any more.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file open for reading. It stays readable after its name was removed.
+#[expect(clippy::len_without_is_empty, reason = "an empty file needs no special case anywhere")]
+pub trait ReadFile: Send + Sync + Debug {
+    /// Bytes in the file when it was opened.
+    fn len(&self) -> u64;
+
+    /// Fills `buffer` from `offset` on; `UnexpectedEof` if the file ends before.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// The whole file as one slice, mapped where the system can. Only for files that never change.
+    fn map(&self) -> io::Result<Bytes>;
+}
+
+/// A held lock; dropping it releases it.
+pub trait DiskLock: Send + Sync + Debug {}
+
+/// Adds the operation (a verb, "sync") and the path to a system error.
+pub fn at<'a>(operation: &'static str, path: &'a str) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { operation, path: path.to_owned(), source }
+}

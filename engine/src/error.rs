@@ -1,0 +1,508 @@
+//! What can go wrong in the engine, with the values one needs to act on it.
+//!
+//! In: nothing. Out: [`Error`], [`Result`], and [`ErrorKind`], which says what the caller can do.
+//! Invariants: every error about a file names the file (relative to the database folder) and, where there is one, the
+//! byte; no error drops its cause; texts are lower-case sentences that end with what to do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
+
+use crate::id::{RunId, SeqNo};
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The call was wrong: change it. Nothing was applied.
+    Invalid,
+    /// The data refuses the call (a duplicate key, a concurrent change): look at the data. Nothing was applied.
+    Conflict,
+    /// Bytes on disk are not what was written: restore or repair.
+    Corrupt,
+    /// The disk or the system refused: free space, fix permissions, try again.
+    Io,
+    /// An earlier failure stopped all writes: reopen the database.
+    Poisoned,
+}
+
+/// What is wrong with the bytes of a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The file is not there.
+    #[error("the file is missing")]
+    Missing,
+    /// The file has another length than recorded.
+    #[error("the file has {found} bytes, expected {expected}")]
+    Length {
+        /// Bytes recorded when it was written.
+        expected: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// A CRC32C does not match.
+    #[error("checksum is {found:08x}, expected {expected:08x}")]
+    Checksum {
+        /// Recorded checksum.
+        expected: u32,
+        /// Checksum of the bytes found.
+        found: u32,
+    },
+    /// A file digest does not match.
+    #[error("digest is {found}, expected {expected}")]
+    Digest {
+        /// Recorded digest.
+        expected: crate::id::Digest,
+        /// Digest of the bytes found.
+        found: crate::id::Digest,
+    },
+    /// The file does not start (or end) with its magic bytes.
+    #[error("magic bytes are {found:02x?}, expected {expected:02x?}")]
+    Magic {
+        /// What the format asks for.
+        expected: [u8; 8],
+        /// What is there.
+        found: [u8; 8],
+    },
+    /// A field holds a value that the format does not allow.
+    #[error("field `{field}` holds {value}, which the format does not allow")]
+    Field {
+        /// Name of the field in FORMAT.md.
+        field: &'static str,
+        /// The value found.
+        value: u64,
+    },
+    /// Bytes end before the structure does.
+    #[error("`{field}` needs {needed} bytes but only {available} are left")]
+    Truncated {
+        /// Name of the field in FORMAT.md.
+        field: &'static str,
+        /// Bytes the field needs.
+        needed: u64,
+        /// Bytes left.
+        available: u64,
+    },
+    /// A valid record lies behind an invalid one, so the invalid one is no torn tail.
+    #[error("the record is damaged, and an intact record follows at byte {intact_at}")]
+    MidLog {
+        /// Offset of the intact record.
+        intact_at: u64,
+    },
+    /// Keys are not strictly ascending.
+    #[error("key {row} is not greater than the key before it")]
+    KeyOrder {
+        /// Row (from 0) whose key is out of order.
+        row: u64,
+    },
+    /// Two facts about the database that must agree do not.
+    #[error("{fact} is {found}, expected {expected}")]
+    Disagreement {
+        /// What was compared.
+        fact: &'static str,
+        /// The value expected.
+        expected: u64,
+        /// The value found.
+        found: u64,
+    },
+    /// The manifest's text does not parse.
+    #[error("the text does not parse: {0}")]
+    Json(#[source] serde_json::Error),
+    /// Arrow could not decode the bytes.
+    #[error("arrow cannot decode it: {0}")]
+    Arrow(#[source] ArrowError),
+    /// Parquet could not decode the bytes.
+    #[error("parquet cannot decode it: {0}")]
+    Parquet(#[source] ParquetError),
+    /// A decoder of a library panicked on the bytes.
+    #[error("the decoder panicked on it")]
+    DecoderPanic,
+}
+
+/// Everything that can go wrong in the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused an operation on a file.
+    #[error("cannot {operation} {path}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file, relative to the database folder.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process (or another handle of this one) has the database open.
+    #[error("{path} is open in another process; a database has one writer at a time: close the other one first")]
+    Locked {
+        /// The database folder.
+        path: String,
+    },
+    /// The folder holds something, but no database.
+    #[error("{path} is not a rustling database (it holds `{found}` but no manifest); name another folder")]
+    NotADatabase {
+        /// The folder.
+        path: String,
+        /// One entry found in it.
+        found: String,
+    },
+    /// There is no database in the folder, and the caller asked not to create one.
+    #[error("there is no database in {path}; `load`, `insert` and `sql` create one")]
+    NoDatabase {
+        /// The folder.
+        path: String,
+    },
+    /// An earlier failure stopped all writes of this handle.
+    #[error("an earlier failure stopped all writes ({source}); reads go on, reopen the database to write again")]
+    Poisoned {
+        /// The failure.
+        #[source]
+        source: Arc<Error>,
+    },
+    /// The handle was closed.
+    #[error("the database is closed; open it again")]
+    Closed,
+    /// Bytes on disk are not what was written.
+    #[error("{path}{}: {damage}; restore it from a backup", At(*offset))]
+    Corrupt {
+        /// The file, relative to the database folder.
+        path: String,
+        /// Where in it, if known.
+        offset: Option<u64>,
+        /// What is wrong.
+        #[source]
+        damage: Damage,
+    },
+    /// The database was written by a newer version.
+    #[error("{path}: format {found} is newer than {supported}, the newest this version reads; use a newer version")]
+    FormatTooNew {
+        /// The file.
+        path: String,
+        /// Format of the file.
+        found: u32,
+        /// Newest format this version reads.
+        supported: u32,
+    },
+    /// The database uses a feature that this version does not know.
+    #[error("{path}: the database uses the feature `{feature}`, which this version does not know; use a newer version")]
+    UnknownFeature {
+        /// The file.
+        path: String,
+        /// The feature's name.
+        feature: String,
+    },
+    /// No table has this name.
+    #[error("there is no table `{name}`{}", Known(known))]
+    NoSuchTable {
+        /// The name asked for.
+        name: String,
+        /// Names of the tables there are.
+        known: Vec<String>,
+    },
+    /// A table of this name is there already.
+    #[error("a table `{name}` exists already; drop it first or choose another name")]
+    TableExists {
+        /// The name.
+        name: String,
+    },
+    /// A name cannot name a table or a column.
+    #[error("`{}` cannot name a {what}: {reason}", name.escape_debug())]
+    BadName {
+        /// "table" or "column".
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Why not.
+        reason: NameProblem,
+    },
+    /// No column has this name.
+    #[error("table `{table}` has no column `{column}`{}", Known(known))]
+    NoSuchColumn {
+        /// The table.
+        table: String,
+        /// The name asked for.
+        column: String,
+        /// Names of the columns there are.
+        known: Vec<String>,
+    },
+    /// Two columns have the same name.
+    #[error("column `{column}` is named twice; give each column a name of its own")]
+    DuplicateColumn {
+        /// The name.
+        column: String,
+    },
+    /// A key column has a type that cannot be ordered.
+    #[error("column `{column}` of type {data_type} cannot be part of a key; use an integer, text, binary, decimal, date, time, float or boolean column")]
+    UnsupportedKeyType {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// A column has a type that an SST cannot hold.
+    #[error("column `{column}` has type {data_type}, which cannot be stored; cast it first")]
+    UnsupportedType {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
+    /// A table needs at least one column.
+    #[error("a table needs at least one column")]
+    NoColumns,
+    /// A batch does not have the table's columns.
+    #[error("the batch does not fit table `{table}`: {mismatch}")]
+    SchemaMismatch {
+        /// The table.
+        table: String,
+        /// What differs.
+        mismatch: Mismatch,
+    },
+    /// A column that must not be NULL is NULL.
+    #[error("column `{column}` of table `{table}` is NULL in row {row}, but it must have a value{}", if *key { " because it is part of the key" } else { "" })]
+    NullValue {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// Row of the batch, from 0.
+        row: usize,
+        /// Whether the column is part of the key.
+        key: bool,
+    },
+    /// A key is longer than the limit.
+    #[error("the key in row {row} has {bytes} bytes, the limit is {limit}; use a shorter key")]
+    KeyTooLong {
+        /// Row of the batch, from 0.
+        row: usize,
+        /// Encoded bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// An insert met a key that is in the table.
+    #[error("key {key} is in table `{table}` already; use upsert to replace its row")]
+    DuplicateKey {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+    },
+    /// A load met a key twice in its own input.
+    #[error("key {key} occurs twice: {first} and {second}; choose to update or to skip duplicates")]
+    DuplicateInLoad {
+        /// The key, as text.
+        key: String,
+        /// Where it came first.
+        first: Origin,
+        /// Where it came again.
+        second: Origin,
+    },
+    /// A load met a key that is in the table.
+    #[error("key {key} at {origin} is in table `{table}` already: {stored}; choose to update or to skip duplicates")]
+    DuplicateOfStored {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// Where the load has it.
+        origin: Origin,
+        /// The stored row, as text.
+        stored: String,
+    },
+    /// A load collided with rows written while it ran.
+    #[error("rows were written to table `{table}` while the load ran, and key {key} is in both; nothing was loaded, run it again")]
+    ConcurrentWrite {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+    },
+    /// An operation needs a key and the table has none.
+    #[error("table `{table}` has no key, so {operation} cannot find its rows; only insert works on it")]
+    NoKey {
+        /// The table.
+        table: String,
+        /// The operation.
+        operation: &'static str,
+    },
+    /// A table was dropped while the call ran.
+    #[error("table `{table}` was dropped")]
+    Dropped {
+        /// The table.
+        table: String,
+    },
+    /// One write batch is larger than the limit.
+    #[error("the write batch has {bytes} bytes, the limit is {limit}; split it or load it as a bulk")]
+    BatchTooLarge {
+        /// Its size in memory.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A snapshot kept more memory than it may.
+    #[error("the snapshot at {seq} is too old: it kept {bytes} bytes of flushed memtables, the limit is {limit}; take a new one")]
+    SnapshotTooOld {
+        /// Its sequence number.
+        seq: SeqNo,
+        /// Bytes it kept.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// An option has a value that cannot work.
+    #[error("option `{option}` is {value}, it must be {expected}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// The source of a load failed.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+    /// The caller stopped a load.
+    #[error("the load was stopped; nothing was loaded")]
+    Cancelled,
+    /// Arrow refused an operation on batches in memory.
+    #[error("arrow: {0}")]
+    Arrow(#[from] ArrowError),
+    /// Parquet refused to encode.
+    #[error("{run}: parquet cannot write it: {source}")]
+    Encode {
+        /// The run being written.
+        run: RunId,
+        /// Parquet's answer.
+        #[source]
+        source: ParquetError,
+    },
+    /// A background thread panicked.
+    #[error("the {thread} thread panicked; this is a defect, please report it")]
+    ThreadPanicked {
+        /// Which thread.
+        thread: &'static str,
+    },
+}
+
+/// Why a name cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    /// It is empty.
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than 255 bytes.
+    #[error("it is longer than 255 bytes")]
+    TooLong,
+    /// It holds a control character.
+    #[error("it holds a control character")]
+    ControlCharacter,
+    /// The engine keeps it for itself.
+    #[error("names that start with `__` are kept for the engine")]
+    Reserved,
+}
+
+/// How a batch differs from its table.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// Another number of columns.
+    #[error("it has {found} columns, the table has {expected}")]
+    ColumnCount {
+        /// Columns of the table.
+        expected: usize,
+        /// Columns of the batch.
+        found: usize,
+    },
+    /// A column of another name.
+    #[error("column {index} is `{found}`, the table has `{expected}`")]
+    ColumnName {
+        /// Which column, from 0.
+        index: usize,
+        /// Name in the table.
+        expected: String,
+        /// Name in the batch.
+        found: String,
+    },
+    /// A column of another type.
+    #[error("column `{column}` has type {found}, the table has {expected}")]
+    ColumnType {
+        /// The column.
+        column: String,
+        /// Type in the table.
+        expected: DataType,
+        /// Type in the batch.
+        found: DataType,
+    },
+}
+
+/// Where a row of a load came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source's name, such as a file.
+    pub source: Arc<str>,
+    /// The line in it, from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source, self.line)
+    }
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::Locked { .. } | Self::Encode { .. } => ErrorKind::Io,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Poisoned { .. } | Self::ThreadPanicked { .. } => ErrorKind::Poisoned,
+            Self::DuplicateKey { .. }
+            | Self::DuplicateInLoad { .. }
+            | Self::DuplicateOfStored { .. }
+            | Self::ConcurrentWrite { .. }
+            | Self::SnapshotTooOld { .. }
+            | Self::Dropped { .. } => ErrorKind::Conflict,
+            _ => ErrorKind::Invalid,
+        }
+    }
+
+    /// A [`Error::Corrupt`] without a place.
+    pub(crate) fn corrupt(path: impl Into<String>, damage: Damage) -> Self {
+        Self::Corrupt { path: path.into(), offset: None, damage }
+    }
+
+    /// A [`Error::Corrupt`] at a byte.
+    pub(crate) fn corrupt_at(path: impl Into<String>, offset: u64, damage: Damage) -> Self {
+        Self::Corrupt { path: path.into(), offset: Some(offset), damage }
+    }
+}
+
+/// ` at byte N`, or nothing.
+struct At(Option<u64>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(offset) => write!(f, " at byte {offset}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `; there are: a, b`, or nothing.
+struct Known<'a>(&'a [String]);
+
+impl fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { write!(f, "; there are none yet") } else { write!(f, "; there are: {}", self.0.join(", ")) }
+    }
+}

@@ -1,0 +1,4 @@
+//! Rows: schemas, keys, changes.
+
+pub mod schema;
+pub mod keys;
