@@ -1,8 +1,16 @@
 //! The storage engine: Arrow batches in, Arrow batches out, on an LSM tree of Parquet files.
+//!
+//! The engine knows nothing of SQL, CSV or command lines. It is synchronous; files come in through [`disk::api::Disk`],
+//! and every step that writes (commit, flush, compaction, load, publish, sweep, recovery) is a plain function that a
+//! thread calls in production and a test calls by hand.
+//!
+//! Start at [`database::Database`]. ARCHITECTURE.md walks the five paths: write, flush, compaction, scan, get.
 
 // Ground: what everything names.
 pub mod error;
 pub mod id;
+
+pub mod config;
 
 // Files and rows.
 pub mod disk;
@@ -10,3 +18,43 @@ pub mod rows;
 
 // What a bulk load reads.
 pub mod source;
+
+// The log, the memtable, the files of a run.
+pub mod wal;
+
+pub mod memtable;
+
+pub mod sst;
+
+// Which runs a table consists of, and reading them.
+pub mod version;
+
+pub mod read;
+
+// What an open database is made of.
+pub mod state;
+
+// The one place that publishes.
+pub mod publish;
+
+// Verbs: what changes a database.
+pub mod run_writer;
+
+pub mod commit;
+
+pub mod flush;
+
+pub mod sweep;
+
+pub mod compact;
+
+pub mod load;
+
+pub mod recover;
+
+pub mod report;
+
+// Threads, and the front door.
+pub mod background;
+
+pub mod database;

@@ -1,0 +1,246 @@
+//! Commits write batches in groups: one sync of the log for all that wait.
+//!
+//! In: prepared write batches. Out: sequence numbers, once the batch is durable and visible.
+//! Invariants: a batch gets its sequence number, its place in the log and its place in the memtables under one lock,
+//! so all three orders agree. Nothing is visible before the log is synced. An insert is checked against everything
+//! before it: against the tables before it entered the queue, and under the lock against what came since.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::error::{Error, Result};
+use crate::id::{SeqNo, TableId};
+use crate::read::locate;
+use crate::read::snapshot::TableSnapshot;
+use crate::rows::change::{TableChanges, WriteBatch, by_table, prepare};
+use crate::state::{State, Writer, locked};
+use crate::version::view::{TableView, View};
+use crate::wal::body::{manifest_body, write_changes};
+use crate::wal::log::CommitFailure;
+use crate::wal::record::{BODY_BYTES_MAX, RecordKind};
+
+/// What becomes of a batch; called once.
+pub type Done = Box<dyn FnOnce(Result<SeqNo>) + Send>;
+
+/// A write batch that needs only its place.
+pub struct Prepared {
+    parts: Vec<(Arc<TableView>, TableChanges)>,
+    body: Vec<u8>,
+    /// Inserts were checked against everything up to here.
+    checked_at: SeqNo,
+}
+
+/// A prepared batch in the queue.
+pub struct Pending {
+    /// The batch.
+    pub batch: Prepared,
+    /// Who waits for it.
+    pub done: Done,
+}
+
+/// Checks, keys, sorts and encodes a write batch, and checks its inserts against the tables as they are now. All of
+/// this happens outside the queue, in the caller's thread.
+///
+/// # Errors
+/// Everything that can be wrong with a batch; [`Error::DuplicateKey`].
+pub fn prepare_batch(state: &State, batch: &WriteBatch) -> Result<Prepared> {
+    let current = state.current();
+    let mut parts = Vec::new();
+    let mut body = Vec::new();
+    for (id, changes) in by_table(batch, |name| Ok(current.view.named(name)?.id))? {
+        let Some(table) = current.view.table(id) else { continue };
+        let part = prepare(table.reference(), &changes, |rows| {
+            table.next_row_id.fetch_add(i64::try_from(rows).unwrap_or(i64::MAX), Ordering::Relaxed)
+        })?;
+        if part.changes.keys.is_empty() {
+            continue;
+        }
+        let snapshot = TableSnapshot::new(table.clone(), current.visible);
+        refuse_present(&snapshot, &part, SeqNo::NONE)?;
+        write_changes(&mut body, &table.schema, &part)?;
+        parts.push((table.clone(), part));
+    }
+    let limit = state.options.memory_bytes.min(usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX));
+    if body.len() > limit {
+        return Err(Error::BatchTooLarge { bytes: body.len(), limit });
+    }
+    Ok(Prepared { parts, body, checked_at: current.visible })
+}
+
+impl Prepared {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+/// Refuses the first key of an insert whose newest change above `after` is a row.
+fn refuse_present(snapshot: &TableSnapshot, part: &TableChanges, after: SeqNo) -> Result<()> {
+    if part.absent.is_empty() {
+        return Ok(());
+    }
+    let present = locate::contains(snapshot, &part.absent, after)?;
+    match present.iter().position(|present| *present) {
+        Some(index) => Err(duplicate(snapshot.table(), part.absent.get(index))),
+        None => Ok(()),
+    }
+}
+
+fn duplicate(table: &TableView, key: &[u8]) -> Error {
+    Error::DuplicateKey { table: table.name.to_string(), key: table.codec.text(key) }
+}
+
+/// Commits a group of batches with one sync. Each gets its answer.
+pub fn commit_group(state: &State, group: Vec<Pending>) {
+    let _gate = state.gate.read().unwrap_or_else(PoisonError::into_inner);
+    let mut writer = locked(&state.writer);
+    let view = state.current().view;
+    let mut accepted: Vec<(SeqNo, Pending)> = Vec::with_capacity(group.len());
+    announce_manifest(&mut writer);
+    for pending in group {
+        match check(state, &view, &accepted, &pending.batch) {
+            Ok(()) => {
+                let seq = writer.next_seq;
+                writer.next_seq = seq.next();
+                writer.wal.push(RecordKind::Write, seq, &pending.batch.body);
+                accepted.push((seq, pending));
+            }
+            Err(error) => (pending.done)(Err(error)),
+        }
+    }
+    if accepted.is_empty() {
+        return;
+    }
+    let durable = writer.wal.commit();
+    match durable {
+        Ok(()) => writer.unannounced = None,
+        Err(failure) => return refuse_all(state, accepted, failure),
+    }
+    let answers = make_visible(state, &view, accepted);
+    rotate_full(state, &writer);
+    drop(writer);
+    answers.into_iter().for_each(|(done, answer)| done(answer));
+}
+
+/// Tells the log of a manifest that it could not be told of when it was committed.
+fn announce_manifest(writer: &mut Writer) {
+    if let Some((id, digest)) = writer.unannounced {
+        let seq = SeqNo(writer.next_seq.0 - 1);
+        writer.wal.push(RecordKind::Manifest, seq, &manifest_body(id, digest));
+    }
+}
+
+/// Checks a batch against what came since it was prepared.
+fn check(state: &State, view: &View, accepted: &[(SeqNo, Pending)], batch: &Prepared) -> Result<()> {
+    state.check_open()?;
+    let visible = state.current().visible;
+    for (prepared, part) in &batch.parts {
+        let Some(table) = view.table(prepared.id) else {
+            return Err(Error::Dropped { table: prepared.name.to_string() });
+        };
+        refuse_in_group(table, part, accepted)?;
+        if visible > batch.checked_at {
+            refuse_present(&TableSnapshot::new(table.clone(), visible), part, batch.checked_at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a key of an insert that a batch before it in the group adds.
+fn refuse_in_group(table: &TableView, part: &TableChanges, accepted: &[(SeqNo, Pending)]) -> Result<()> {
+    for key in part.absent.iter() {
+        let newest = accepted.iter().rev().find_map(|(_, before)| {
+            let (_, before) = before.batch.parts.iter().find(|(_, before)| before.table == part.table)?;
+            before.changes.keys.position(key).ok().map(|index| !before.changes.is_deleted(index))
+        });
+        if newest == Some(true) {
+            return Err(duplicate(table, key));
+        }
+    }
+    Ok(())
+}
+
+/// The group is not in the log: nobody gets a sequence number.
+fn refuse_all(state: &State, accepted: Vec<(SeqNo, Pending)>, failure: CommitFailure) {
+    let source = Arc::new(failure.error);
+    if failure.poisoned {
+        let shared = Error::Poisoned { source: source.clone() };
+        state.poison(shared);
+    }
+    for (_, pending) in accepted {
+        let error = match (&*source, failure.poisoned) {
+            (Error::Io { operation, path, source }, false) => Error::Io {
+                operation,
+                path: path.clone(),
+                source: std::io::Error::new(source.kind(), source.to_string()),
+            },
+            _ => Error::Poisoned { source: source.clone() },
+        };
+        (pending.done)(Err(error));
+    }
+}
+
+/// Applies durable batches to the memtables and lets readers see them.
+fn make_visible(state: &State, view: &View, accepted: Vec<(SeqNo, Pending)>) -> Vec<(Done, Result<SeqNo>)> {
+    let mut answers = Vec::with_capacity(accepted.len());
+    let mut last = SeqNo::NONE;
+    let mut failure = None;
+    for (seq, pending) in accepted {
+        for (table, part) in pending.batch.parts {
+            let applied = view.table(table.id).map_or(Ok(()), |table| table.active().apply(seq, part.changes));
+            // A change that is durable but cannot be applied here would be there after reopening: stop at once.
+            failure = failure.or(applied.err());
+        }
+        last = seq;
+        answers.push((pending.done, Ok(seq)));
+    }
+    if let Some(error) = failure {
+        let source = Arc::new(error);
+        state.poison(Error::Poisoned { source: source.clone() });
+        return answers
+            .into_iter()
+            .map(|(done, _)| (done, Err(Error::Poisoned { source: source.clone() })))
+            .collect();
+    }
+    state.change_current(|current| current.visible = last);
+    state.counters.commits.fetch_add(answers.len() as u64, Ordering::Relaxed);
+    answers
+}
+
+/// Freezes memtables that are full, and the one that keeps the log from shrinking. The writer's lock is held.
+fn rotate_full(state: &State, writer: &Writer) {
+    let view = state.current().view;
+    let mut full: BTreeMap<TableId, &Arc<TableView>> = (view.tables())
+        .filter(|table| table.active().size_bytes() >= state.options.memtable_bytes)
+        .map(|table| (table.id, table))
+        .collect();
+    if writer.wal.size_bytes() > state.options.wal_bytes {
+        let oldest = view
+            .tables()
+            .filter_map(|table| table.active().seq_range().map(|(first, _)| (first, table)))
+            .min_by_key(|(first, _)| *first);
+        full.extend(oldest.map(|(_, table)| (table.id, table)));
+    }
+    for table in full.into_values() {
+        rotate(state, table.id);
+    }
+}
+
+/// Freezes the active memtable of a table, if it holds anything, and gives the table a new one. The caller keeps
+/// writers out.
+pub fn rotate(state: &State, id: TableId) {
+    state.change_current(|current| {
+        let Some(table) = current.view.table(id) else { return };
+        if table.active().seq_range().is_none() {
+            return;
+        }
+        table.active().freeze();
+        let mut rotated = (**table).clone();
+        let Ok(fresh) = table.new_memtable() else { return };
+        rotated.memtables.insert(0, fresh);
+        current.view = Arc::new(current.view.with(rotated));
+    });
+    state.work.raise();
+}

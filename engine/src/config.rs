@@ -1,0 +1,85 @@
+//! Sizes and limits, as plain data.
+//!
+//! In: the caller's choices. Out: [`Options`], checked once when a database opens.
+
+use crate::error::{Error, Result};
+
+/// How a database works. Start from [`Options::default`] and change what matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Create the database if there is none (default true).
+    pub create: bool,
+    /// Memory that the engine may use for memtables, sorting and encoding, in bytes (default 256 MiB).
+    pub memory_bytes: usize,
+    /// A memtable is flushed when it has this many bytes; at most a quarter of the memory (default 64 MiB).
+    pub memtable_bytes: usize,
+    /// A WAL segment is sealed when it has this many bytes (default 64 MiB).
+    pub wal_segment_bytes: u64,
+    /// When the WAL has more bytes than this, the table with the oldest unflushed change is flushed (default 512 MiB).
+    pub wal_bytes: u64,
+    /// Rows of one SST at most (default 16,777,216).
+    pub sst_rows: u64,
+    /// Bytes of one SST at most, about (default 512 MiB).
+    pub sst_bytes: u64,
+    /// A table with this many runs that overlap is compacted in the background (default 8).
+    pub compact_runs: usize,
+    /// Threads that parse, sort and encode (default: as many as there are cores).
+    pub threads: usize,
+    /// Whether commits, flushes and compactions run on threads of their own (default true). Without, the calls that
+    /// need them run them: slower, and every step happens in a known order, which is what tests want.
+    pub background: bool,
+    /// How long files that nobody needs are kept for readers in other processes, in seconds; written into the manifest
+    /// when a database is created (default 0).
+    pub retention_seconds: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            create: true,
+            memory_bytes: 256 << 20,
+            memtable_bytes: 64 << 20,
+            wal_segment_bytes: 64 << 20,
+            wal_bytes: 512 << 20,
+            sst_rows: 16 << 20,
+            sst_bytes: 512 << 20,
+            compact_runs: 8,
+            threads,
+            background: true,
+            retention_seconds: 0,
+        }
+    }
+}
+
+impl Options {
+    /// Options for a memory limit in bytes, everything else in proportion.
+    pub fn with_memory(memory_bytes: usize) -> Self {
+        let memtable_bytes = (memory_bytes / 4).clamp(64 << 10, 64 << 20);
+        Self { memory_bytes, memtable_bytes, ..Self::default() }
+    }
+
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// [`Error::BadOption`].
+    pub fn check(&self) -> Result<()> {
+        let refuse = |option, value: usize, expected| Err(Error::BadOption { option, value: value as u64, expected });
+        if self.memory_bytes < 1 << 20 {
+            return refuse("memory_bytes", self.memory_bytes, "at least 1 MiB");
+        }
+        if self.memtable_bytes == 0 || self.memtable_bytes > self.memory_bytes / 2 {
+            return refuse("memtable_bytes", self.memtable_bytes, "from 1 to half of memory_bytes");
+        }
+        if self.threads == 0 || self.threads > 1024 {
+            return refuse("threads", self.threads, "from 1 to 1024");
+        }
+        if self.sst_rows == 0 || self.sst_bytes == 0 {
+            return refuse("sst_rows", 0, "at least 1");
+        }
+        if self.compact_runs < 2 {
+            return refuse("compact_runs", self.compact_runs, "at least 2");
+        }
+        Ok(())
+    }
+}

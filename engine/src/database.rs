@@ -1,0 +1,302 @@
+//! An open database: the engine's front door.
+//!
+//! In: calls from any thread. Out: durable writes, snapshots, loads, reports.
+//! Invariants: a call that returned `Ok` from a write is durable and visible to every snapshot taken afterwards.
+//! Dropping a database without [`Database::close`] loses nothing that was acknowledged; it only leaves more for the
+//! next opening to do.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::datatypes::Schema;
+use crossbeam_channel::bounded;
+
+use crate::background::Threads;
+use crate::commit::{Done, Pending, commit_group, prepare_batch, rotate};
+use crate::compact::compact_table;
+use crate::config::Options;
+use crate::disk::api::Disk;
+use crate::error::{Error, Result};
+use crate::flush::{flush_oldest, flush_table};
+use crate::id::{SeqNo, TableId};
+use crate::load::run::{LoadOptions, LoadReport, load};
+use crate::publish::{VersionEdit, publish};
+use crate::read::snapshot::TableSnapshot;
+use crate::recover::{OpenReport, open};
+use crate::report::{DatabaseReport, report};
+use crate::rows::change::WriteBatch;
+use crate::rows::key::codec::KeyCodec;
+use crate::rows::schema::{TableSchema, check_table_name};
+use crate::source::BatchSource;
+use crate::state::{Current, State, locked};
+use crate::sweep::sweep;
+use crate::version::table::TableVersion;
+use crate::version::view::TableView;
+
+/// How long a writer that waits for memory looks again at least.
+const STALL_LOOK: Duration = Duration::from_millis(200);
+
+/// An open database. Share it by reference or in an [`Arc`].
+#[derive(Debug)]
+pub struct Database {
+    state: Arc<State>,
+    threads: Mutex<Option<Threads>>,
+    report: OpenReport,
+}
+
+/// All tables as they were at one sequence number. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    current: Current,
+}
+
+impl Snapshot {
+    /// The sequence number it shows.
+    pub fn seq(&self) -> SeqNo {
+        self.current.visible
+    }
+
+    /// A table.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn table(&self, name: &str) -> Result<TableSnapshot> {
+        Ok(TableSnapshot::new(self.current.view.named(name)?.clone(), self.current.visible))
+    }
+
+    /// A table by its id; `None` if it was dropped.
+    pub fn table_by_id(&self, id: TableId) -> Option<TableSnapshot> {
+        Some(TableSnapshot::new(self.current.view.table(id)?.clone(), self.current.visible))
+    }
+
+    /// Names of the tables.
+    pub fn table_names(&self) -> Vec<String> {
+        self.current.view.tables().map(|table| table.name.to_string()).collect()
+    }
+}
+
+impl Database {
+    /// Opens the database on a disk, or creates it.
+    ///
+    /// # Errors
+    /// See [`crate::recover::open`].
+    pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Self> {
+        let background = options.background;
+        let (state, report) = open(disk, options)?;
+        let state = Arc::new(state);
+        let threads = if background { Some(Threads::start(&state)?) } else { None };
+        state.work.raise();
+        Ok(Self { state, threads: Mutex::new(threads), report })
+    }
+
+    /// What opening found and did.
+    pub fn open_report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// The choices it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.state.options
+    }
+
+    /// Creates a table with a key of some of its columns, or without a key.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`]; names, types and keys that cannot be; the disk's.
+    pub fn create_table(&self, name: &str, schema: &Schema, key: &[&str]) -> Result<TableId> {
+        check_table_name(name)?;
+        let schema = Arc::new(TableSchema::new(name, schema, key)?);
+        let codec = Arc::new(KeyCodec::new(name, &schema)?);
+        let id = locked(&self.state.publisher).manifest.next_table;
+        let mut table = TableView {
+            id,
+            name: name.into(),
+            schema,
+            codec,
+            memtables: Vec::new(),
+            version: Arc::new(TableVersion::default()),
+            next_row_id: Arc::new(AtomicI64::new(1)),
+        };
+        table.memtables.push(table.new_memtable()?);
+        publish(&self.state, VersionEdit::Create(Box::new(table)))?;
+        Ok(id)
+    }
+
+    /// Drops a table with its rows. Snapshots taken before keep it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`]; the disk's.
+    pub fn drop_table(&self, name: &str) -> Result<()> {
+        let id = self.state.current().view.named(name)?.id;
+        {
+            let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
+            publish(&self.state, VersionEdit::Drop(id))?;
+        }
+        sweep(&self.state);
+        Ok(())
+    }
+
+    /// Everything as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { current: self.state.current() }
+    }
+
+    /// Applies a write batch, all of it or nothing; durable when it returns. Cost: one sync of the log, shared with
+    /// all writers that wait at the same time.
+    ///
+    /// # Errors
+    /// What is wrong with the batch; [`Error::DuplicateKey`]; the disk's; [`Error::Poisoned`].
+    pub fn write(&self, batch: &WriteBatch) -> Result<SeqNo> {
+        let (done, answer) = bounded(1);
+        self.write_then(batch, Box::new(move |result| drop(done.send(result))))?;
+        answer.recv().unwrap_or(Err(Error::ThreadPanicked { thread: "commit" }))
+    }
+
+    /// As [`Database::write`], but returns when the batch is in the queue, and calls `done` when it is durable or
+    /// refused. Preparing the batch, and waiting for memory, happen before it returns.
+    ///
+    /// # Errors
+    /// What is wrong with the batch itself; then `done` is never called.
+    pub fn write_then(&self, batch: &WriteBatch, done: Done) -> Result<()> {
+        self.state.check_open()?;
+        self.wait_for_memory()?;
+        let prepared = prepare_batch(&self.state, batch)?;
+        if prepared.is_empty() {
+            done(Ok(self.state.current().visible));
+            return Ok(());
+        }
+        let pending = Pending { batch: prepared, done };
+        let queue = locked(&self.threads).as_ref().map(|threads| threads.queue().cloned());
+        match queue {
+            Some(Some(queue)) => queue.send(pending).map_err(|_| Error::Closed),
+            Some(None) => Err(Error::Closed),
+            None => {
+                commit_group(&self.state, vec![pending]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the memtables have room: back-pressure.
+    fn wait_for_memory(&self) -> Result<()> {
+        let limit = self.state.options.memory_bytes / 2;
+        let mut stalled = false;
+        loop {
+            let seen = self.state.progress.now();
+            self.state.check_open()?;
+            let view = self.state.current().view;
+            let bytes = view.memtable_bytes();
+            if bytes <= limit {
+                return Ok(());
+            }
+            if !stalled {
+                tracing::debug!(bytes, limit, "a writer waits for memtables to be flushed");
+                self.state.counters.stalls.fetch_add(1, Ordering::Relaxed);
+                stalled = true;
+            }
+            if let Some(failure) = locked(&self.state.background_failure).take() {
+                return Err(Arc::try_unwrap(failure).unwrap_or_else(|source| Error::Poisoned { source }));
+            }
+            self.freeze_largest();
+            if self.state.options.background {
+                self.state.progress.wait_at_most(seen, STALL_LOOK);
+            } else {
+                self.flush_frozen()?;
+            }
+        }
+    }
+
+    /// Freezes the largest active memtable if none is frozen yet, so that there is something to flush.
+    fn freeze_largest(&self) {
+        let view = self.state.current().view;
+        if view.tables().any(|table| table.oldest_frozen().is_some()) {
+            return;
+        }
+        if let Some(table) = view.tables().max_by_key(|table| table.active().size_bytes()) {
+            let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
+            rotate(&self.state, table.id);
+        }
+    }
+
+    /// Flushes all memtables that are frozen.
+    ///
+    /// # Errors
+    /// The disk's; [`Error::Poisoned`].
+    pub fn flush_frozen(&self) -> Result<()> {
+        let view = self.state.current().view;
+        for table in view.tables() {
+            while flush_oldest(&self.state, table.id)? {}
+        }
+        drop(view);
+        sweep(&self.state);
+        Ok(())
+    }
+
+    /// Loads a source in bulk, as one change.
+    ///
+    /// # Errors
+    /// See [`load`].
+    pub fn load(&self, table: &str, source: &mut dyn BatchSource, options: &LoadOptions) -> Result<LoadReport> {
+        let loaded = load(&self.state, table, source, options);
+        sweep(&self.state);
+        loaded
+    }
+
+    /// Turns everything in a table's memtables into runs.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`]; the disk's.
+    pub fn flush(&self, table: &str) -> Result<()> {
+        let id = self.state.current().view.named(table)?.id;
+        flush_table(&self.state, id)?;
+        sweep(&self.state);
+        Ok(())
+    }
+
+    /// Rewrites a table into runs that do not overlap and hold live rows only. Afterwards the Parquet files in its
+    /// folder are the table.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`]; [`Error::Corrupt`]; the disk's.
+    pub fn compact(&self, table: &str) -> Result<()> {
+        let id = self.state.current().view.named(table)?.id;
+        compact_table(&self.state, id)
+    }
+
+    /// What the database consists of now.
+    pub fn report(&self) -> DatabaseReport {
+        report(&self.state)
+    }
+
+    /// Ends all background work, records where the log ends, and releases the database. Further calls say
+    /// [`Error::Closed`].
+    ///
+    /// # Errors
+    /// The disk's; [`Error::Poisoned`]. The database is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        if self.state.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.stop_threads();
+        sweep(&self.state);
+        let recorded = publish(&self.state, VersionEdit::Checkpoint);
+        self.state.closed.store(true, Ordering::Release);
+        locked(&self.state.lock).take();
+        recorded
+    }
+
+    fn stop_threads(&self) {
+        let threads = locked(&self.threads).as_mut().map(std::mem::take);
+        if let Some(mut threads) = threads {
+            threads.stop(&self.state);
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.stop_threads();
+        locked(&self.state.lock).take();
+    }
+}

@@ -1,0 +1,82 @@
+//! Turns the oldest frozen memtable of a table into runs.
+//!
+//! In: a frozen memtable, which nobody changes. Out: durable files and a [`VersionEdit::Flushed`], published.
+//! Invariants: memtables of a table are published in order; each key comes out once, with its newest change; deleted
+//! keys are kept only where an older run may hold them.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use crate::commit::rotate;
+use crate::error::Result;
+use crate::id::{SeqNo, TableId};
+use crate::memtable::table::Memtable;
+use crate::publish::VersionEdit;
+use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::snapshot::SCAN_BATCH_ROWS;
+use crate::read::source::Source;
+use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
+use crate::state::{State, locked};
+use crate::version::view::TableView;
+
+/// Flushes everything that is in a table's memtables now.
+///
+/// # Errors
+/// The disk's; [`crate::error::Error::Poisoned`].
+pub fn flush_table(state: &State, id: TableId) -> Result<()> {
+    {
+        let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
+        rotate(state, id);
+    }
+    while flush_oldest(state, id)? {}
+    Ok(())
+}
+
+/// Flushes the oldest frozen memtable of a table; `false` if there is none.
+///
+/// # Errors
+/// The disk's; [`crate::error::Error::Poisoned`].
+pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
+    let _flushing = locked(&state.flushing);
+    state.check_open()?;
+    let view = state.current().view;
+    let Some((table, memtable)) = view.table(id).and_then(|table| Some((table, table.oldest_frozen()?))) else {
+        return Ok(false);
+    };
+    let Some((first, last)) = memtable.seq_range() else { return Ok(false) };
+    let closed = write_runs(state, table, memtable)?;
+    let rows = closed.rows();
+    let runs = closed.open(SeqRange { first, last })?;
+    closed.publish(VersionEdit::Flushed { table: id, memtable: memtable.clone(), runs, through: last })?;
+    state.counters.flushes.fetch_add(1, Ordering::Relaxed);
+    tracing::info!(table = %table.name, rows, through = last.0, "flushed a memtable");
+    Ok(true)
+}
+
+/// Writes the newest change of every key of a memtable.
+fn write_runs<'a>(state: &'a State, table: &Arc<TableView>, memtable: &Memtable) -> Result<ClosedRuns<'a>> {
+    let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
+    let mut cursors = Vec::new();
+    for chunk in memtable.visible(SeqNo::MAX)? {
+        let range = 0..chunk.keys.len();
+        cursors.push(Source::Changes(chunk, range).open(&projection, SCAN_BATCH_ROWS)?);
+    }
+    let options = MergeOptions {
+        schema: table.schema.stored().clone(),
+        batch_rows: SCAN_BATCH_ROWS,
+        equal: Equal::First,
+        with_keys: true,
+        key_width: table.codec.width(),
+    };
+    let mut merge = Merge::new(cursors, options);
+    let mut writer = RunWriter::new(state, table.clone());
+    while let Some(block) = merge.next_block()? {
+        if table.version.runs().is_empty() {
+            writer.append(&block.keys, &block.batch)?;
+        } else {
+            writer.append_with_deletes(&block)?;
+        }
+    }
+    writer.close()
+}
+

@@ -1,0 +1,284 @@
+//! Sorts the batches of a load, in memory or with spilled parts, or passes them through if they are in order.
+//!
+//! In: batches in input order. Out: blocks in key order to a [`Sink`]; of equal keys the one that came first in the
+//! input first.
+//! Invariants: at most the budget is held in memory. As long as the input is strictly ascending nothing is sorted and,
+//! beyond the budget, nothing is held: rows go straight into runs. If order breaks after that, those runs become one
+//! more sorted part.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{RecordBatch, UInt64Array};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::SchemaRef;
+
+use crate::disk::path;
+use crate::error::Result;
+use crate::id::SeqNo;
+use crate::load::origin::{OriginRuns, Origins, schema_with_origin, split_origin, with_origin};
+use crate::load::sink::{OnConflict, Sink, Written};
+use crate::load::spill::Spill;
+use crate::read::cursor::{Cursor, KeyedBatches};
+use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
+use crate::rows::canonical::compact;
+use crate::rows::key::codec::KeyCodec;
+use crate::rows::keys::Keys;
+use crate::run_writer::{ClosedRuns, SeqRange};
+use crate::sst::reader::SstRows;
+use crate::state::State;
+use crate::version::run::Run;
+use crate::version::view::TableView;
+
+/// Takes the batches of a load.
+pub struct Sorter<'a> {
+    state: &'a State,
+    snapshot: TableSnapshot,
+    on_conflict: OnConflict,
+    schema: SchemaRef,
+    budget_bytes: usize,
+    /// Rows that are in memory, in input order.
+    buffer: Vec<(Keys, RecordBatch)>,
+    buffer_bytes: usize,
+    /// Whether everything so far came in strictly ascending order.
+    ascending: bool,
+    last_key: Option<Vec<u8>>,
+    /// Where rows go without sorting, once the input was in order for more than the budget.
+    passing: Option<Sink<'a>>,
+    parts: Vec<Part<'a>>,
+}
+
+/// A sorted part of the input.
+enum Part<'a> {
+    Spill(Spill),
+    Runs(ClosedRuns<'a>, Arc<OriginRuns>),
+}
+
+impl<'a> Sorter<'a> {
+    /// Sorts rows for the table of a snapshot with a budget of memory.
+    pub fn new(state: &'a State, snapshot: TableSnapshot, on_conflict: OnConflict, budget_bytes: usize) -> Self {
+        let schema = schema_with_origin(snapshot.schema());
+        Self {
+            state,
+            snapshot,
+            on_conflict,
+            schema,
+            budget_bytes,
+            buffer: Vec::new(),
+            buffer_bytes: 0,
+            ascending: true,
+            last_key: None,
+            passing: None,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Takes a batch of stored columns with its keys and packed origins.
+    ///
+    /// # Errors
+    /// Those of the [`Sink`]; the disk's.
+    pub fn push(&mut self, keys: Keys, stored: &RecordBatch, lines: UInt64Array, origins: &Origins) -> Result<()> {
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(()) };
+        let follows = self.last_key.as_deref().is_none_or(|before| before < first);
+        self.ascending &= follows && keys.first_disorder().is_none();
+        self.last_key = Some(last.to_vec());
+        if !self.ascending && let Some(sink) = self.passing.take() {
+            let written = sink.close(origins)?;
+            self.parts.push(Part::Runs(written.runs, Arc::new(written.origins)));
+        }
+        let batch = with_origin(&self.schema, stored, lines)?;
+        if let Some(sink) = &mut self.passing {
+            return sink.take(&keys, &batch, origins);
+        }
+        self.buffer_bytes += keys.size_bytes() + batch.get_array_memory_size();
+        self.buffer.push((keys, batch));
+        if self.buffer_bytes < self.budget_bytes {
+            return Ok(());
+        }
+        if !self.ascending {
+            return self.spill();
+        }
+        let mut sink = self.sink();
+        for (keys, batch) in self.take_buffer() {
+            sink.take(&keys, &batch, origins)?;
+        }
+        self.passing = Some(sink);
+        Ok(())
+    }
+
+    /// Writes everything in key order; also gives the number of parts that were spilled.
+    ///
+    /// # Errors
+    /// Those of the [`Sink`]; the disk's.
+    pub fn finish(mut self, origins: &Origins) -> Result<(Written<'a>, usize)> {
+        if let Some(sink) = self.passing.take() {
+            return Ok((sink.close(origins)?, 0));
+        }
+        let mut sink = self.sink();
+        if self.parts.is_empty() {
+            for block in self.sorted_buffer()? {
+                let (keys, batch) = block?;
+                sink.take(&keys, &batch, origins)?;
+            }
+        } else {
+            self.spill()?;
+            let mut merge = self.merge()?;
+            while let Some(block) = merge.next_block()? {
+                sink.take(&block.keys, &block.batch, origins)?;
+            }
+        }
+        let spills = self.parts.iter().filter(|part| matches!(part, Part::Spill(_))).count();
+        Ok((sink.close(origins)?, spills))
+    }
+
+    fn sink(&self) -> Sink<'a> {
+        Sink::new(self.state, self.snapshot.clone(), self.on_conflict)
+    }
+
+    fn take_buffer(&mut self) -> Vec<(Keys, RecordBatch)> {
+        self.buffer_bytes = 0;
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Writes the rows in memory to a sorted part.
+    fn spill(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let path = path::staging(&format!("load-{}.arrow", self.state.new_run_id().0));
+        let (disk, schema) = (self.state.disk.clone(), self.schema.clone());
+        let blocks = self.sorted_buffer()?.map(|block| block.and_then(|(_, batch)| compact(batch)));
+        let spill = Spill::write(&disk, path, &schema, blocks)?;
+        self.state.counters.spills.fetch_add(1, Ordering::Relaxed);
+        self.state.counters.spilled_bytes.fetch_add(spill.bytes(), Ordering::Relaxed);
+        self.parts.push(Part::Spill(spill));
+        Ok(())
+    }
+
+    /// The rows in memory, in key order, block by block.
+    fn sorted_buffer(&mut self) -> Result<SortedBuffer> {
+        let buffer = self.take_buffer();
+        let width = self.snapshot.table().codec.width();
+        let mut keys = Keys::new(width);
+        let mut places = Vec::new();
+        let mut batches = Vec::with_capacity(buffer.len());
+        for (index, (part, batch)) in buffer.into_iter().enumerate() {
+            keys.extend(&part, 0..part.len());
+            places.extend((0..part.len()).map(|row| (index, row)));
+            batches.push(batch);
+        }
+        let order = if self.ascending { (0..).take(keys.len()).collect() } else { keys.sort_order() };
+        Ok(SortedBuffer { keys, places, batches, order, at: 0 })
+    }
+
+    /// All parts as one; of equal keys the earlier part's comes first.
+    fn merge(&self) -> Result<Merge> {
+        let table = self.snapshot.table();
+        let mut cursors = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Spill(spill) => {
+                    let codec = table.codec.clone();
+                    let batches = spill.read()?;
+                    let table = table.clone();
+                    cursors.push(Cursor::batches(Box::new(SpillBatches { batches, table, codec }))?);
+                }
+                Part::Runs(runs, origins) => {
+                    let batches = RunsWithOrigins::new(runs, origins.clone(), table, &self.schema)?;
+                    cursors.push(Cursor::batches(Box::new(batches))?);
+                }
+            }
+        }
+        let options = MergeOptions {
+            schema: self.schema.clone(),
+            batch_rows: SCAN_BATCH_ROWS,
+            equal: Equal::All,
+            with_keys: true,
+            key_width: table.codec.width(),
+        };
+        Ok(Merge::new(cursors, options))
+    }
+}
+
+/// Rows in memory, given in key order.
+struct SortedBuffer {
+    keys: Keys,
+    /// For each key its batch and its row.
+    places: Vec<(usize, usize)>,
+    batches: Vec<RecordBatch>,
+    order: Vec<u32>,
+    at: usize,
+}
+
+impl Iterator for SortedBuffer {
+    type Item = Result<(Keys, RecordBatch)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = self.order.len().min(self.at + SCAN_BATCH_ROWS);
+        let order = self.order.get(self.at..end).filter(|order| !order.is_empty())?;
+        self.at = end;
+        let picks: Vec<(usize, usize)> = order.iter().map(|index| self.places[*index as usize]).collect();
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let batch = interleave_record_batch(&batches, &picks);
+        Some(batch.map(|batch| (self.keys.take(order), batch)).map_err(Into::into))
+    }
+}
+
+/// A spilled part, its keys encoded again.
+struct SpillBatches<I> {
+    batches: I,
+    table: Arc<TableView>,
+    codec: Arc<KeyCodec>,
+}
+
+impl<I> KeyedBatches for SpillBatches<I>
+where
+    I: Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send,
+{
+    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+        let Some(batch) = self.batches.next().transpose()? else { return Ok(None) };
+        let (stored, _) = split_origin(&self.table.schema, &batch)?;
+        Ok(Some((self.codec.encode_batch(&stored)?, batch)))
+    }
+}
+
+/// Runs that were written before order broke, with the origins of their rows.
+struct RunsWithOrigins {
+    runs: std::vec::IntoIter<Arc<Run>>,
+    rows: Option<SstRows>,
+    codec: Arc<KeyCodec>,
+    projection: Vec<usize>,
+    schema: SchemaRef,
+    origins: Arc<OriginRuns>,
+    at: u64,
+}
+
+impl RunsWithOrigins {
+    fn new(
+        runs: &ClosedRuns<'_>,
+        origins: Arc<OriginRuns>,
+        table: &Arc<TableView>,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
+        let runs = runs.open(SeqRange { first: SeqNo::NONE, last: SeqNo::NONE })?.into_iter();
+        let projection = (0..table.schema.stored().fields().len()).collect();
+        let (codec, schema) = (table.codec.clone(), schema.clone());
+        Ok(Self { runs, rows: None, codec, projection, schema, origins, at: 0 })
+    }
+}
+
+impl KeyedBatches for RunsWithOrigins {
+    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+        loop {
+            if let Some(stored) = self.rows.as_mut().and_then(Iterator::next).transpose()? {
+                let lines = self.origins.get(self.at, stored.num_rows() as u64);
+                self.at += stored.num_rows() as u64;
+                let batch = with_origin(&self.schema, &stored, lines)?;
+                return Ok(Some((self.codec.encode_batch(&stored)?, batch)));
+            }
+            let Some(run) = self.runs.next() else { return Ok(None) };
+            self.rows = Some(run.sst().rows(0..run.rows(), &self.projection, SCAN_BATCH_ROWS)?);
+        }
+    }
+}

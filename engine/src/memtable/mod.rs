@@ -1,0 +1,4 @@
+//! Rows that are in the WAL but not yet in a run.
+
+pub mod row_chunk;
+pub mod table;

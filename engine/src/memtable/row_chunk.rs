@@ -1,0 +1,142 @@
+//! Small writes: an ordered, concurrent map from (key, sequence number) to a row in row form.
+//!
+//! In: changes of a few rows each, applied by one writer in sequence order. Out: single rows, and the newest visible
+//! change of every key as [`SortedChanges`].
+//! Invariants: readers and the writer never wait for each other; entries are never changed or removed; of one key the
+//! newest change comes first. One-row batches are never kept: a row costs its bytes and an entry, not sixteen arrays.
+
+use std::cmp::Reverse;
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::RecordBatch;
+use crossbeam_skiplist::SkipMap;
+
+use crate::error::{Error, Result};
+use crate::id::SeqNo;
+use crate::rows::change::{DELETED, SortedChanges};
+use crate::rows::keys::Keys;
+use crate::rows::row_form::encode::RowForm;
+
+/// Bytes that an entry costs beside its key and its row, about.
+const ENTRY_BYTES: usize = 96;
+
+/// A key and when it was changed; the newest change of a key sorts first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    key: Box<[u8]>,
+    seq: Reverse<SeqNo>,
+}
+
+/// Small changes to one table.
+#[derive(Debug)]
+pub struct RowChunk {
+    form: RowForm,
+    key_width: Option<usize>,
+    /// `None` is a deletion.
+    entries: SkipMap<Entry, Option<Box<[u8]>>>,
+    size_bytes: AtomicUsize,
+    /// The newest change of every key, once nothing is added any more.
+    sealed: OnceLock<Arc<SortedChanges>>,
+}
+
+impl RowChunk {
+    /// A chunk without changes, for rows of this form and keys of this width.
+    pub fn new(form: RowForm, key_width: Option<usize>) -> Self {
+        let (entries, size_bytes) = (SkipMap::new(), AtomicUsize::new(0));
+        Self { form, key_width, entries, size_bytes, sealed: OnceLock::new() }
+    }
+
+    /// Number of changes, superseded ones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes in memory, about.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Adds changes at a sequence number that is higher than all before.
+    ///
+    /// # Errors
+    /// Arrow's, where a row cannot be encoded.
+    pub fn insert(&self, seq: SeqNo, changes: &SortedChanges) -> Result<()> {
+        let rows = self.form.encode(&changes.batch)?;
+        for (index, key) in changes.keys.iter().enumerate() {
+            let row: Option<Box<[u8]>> = match changes.rows[index] {
+                DELETED => None,
+                row => Some(Box::from(rows.get(row as usize))),
+            };
+            let bytes = key.len() + row.as_ref().map_or(0, |row| row.len()) + ENTRY_BYTES;
+            self.size_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.entries.insert(Entry { key: key.into(), seq: Reverse(seq) }, row);
+        }
+        Ok(())
+    }
+
+    /// The newest change of a key at or below `seq`: `None` if there is none, `Some(None)` if it is a deletion.
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] never in practice: the rows were encoded by the same form.
+    pub fn get(&self, key: &[u8], seq: SeqNo) -> Result<Option<Option<RecordBatch>>> {
+        let from = Entry { key: key.into(), seq: Reverse(seq) };
+        let Some(entry) = self.entries.lower_bound(Bound::Included(&from)).filter(|entry| *entry.key().key == *key)
+        else {
+            return Ok(None);
+        };
+        let Some(row) = entry.value() else { return Ok(Some(None)) };
+        self.decode(&[&**row]).map(|batch| Some(Some(batch)))
+    }
+
+    /// Whether a key has a change at or below `seq` and above `after`, and if so whether it is a row (not a deletion).
+    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Option<bool> {
+        let from = Entry { key: key.into(), seq: Reverse(seq) };
+        let entry = self.entries.lower_bound(Bound::Included(&from))?;
+        (*entry.key().key == *key && entry.key().seq.0 > after).then(|| entry.value().is_some())
+    }
+
+    /// The newest change of every key at or below `seq`. O(changes).
+    ///
+    /// # Errors
+    /// [`Error::Arrow`] never in practice: the rows were encoded by the same form.
+    pub fn sorted(&self, seq: SeqNo) -> Result<SortedChanges> {
+        let mut keys = Keys::new(self.key_width);
+        let mut rows = Vec::new();
+        let mut entries = Vec::new();
+        let mut before: Option<Box<[u8]>> = None;
+        for entry in self.entries.iter().filter(|entry| entry.key().seq.0 <= seq) {
+            if before.as_ref() == Some(&entry.key().key) {
+                continue;
+            }
+            before = Some(entry.key().key.clone());
+            keys.push(&entry.key().key);
+            if entry.value().is_some() {
+                rows.push(u32::try_from(entries.len()).unwrap_or(DELETED));
+                entries.push(entry);
+            } else {
+                rows.push(DELETED);
+            }
+        }
+        let encoded: Vec<&[u8]> = entries.iter().filter_map(|entry| entry.value().as_deref()).collect();
+        Ok(SortedChanges { keys, rows, batch: self.decode(&encoded)? })
+    }
+
+    /// As [`RowChunk::sorted`] of a chunk to which nothing is added any more, at or behind its last change; computed
+    /// once.
+    ///
+    /// # Errors
+    /// As [`RowChunk::sorted`].
+    pub fn sorted_sealed(&self) -> Result<Arc<SortedChanges>> {
+        if let Some(sorted) = self.sealed.get() {
+            return Ok(sorted.clone());
+        }
+        let sorted = self.sorted(SeqNo::MAX)?;
+        Ok(self.sealed.get_or_init(|| Arc::new(sorted)).clone())
+    }
+
+    fn decode(&self, rows: &[&[u8]]) -> Result<RecordBatch> {
+        self.form.decode(rows.iter().copied()).map_err(|damage| Error::corrupt("memory", damage))
+    }
+}

@@ -1,0 +1,184 @@
+//! The memtable: chunks of changes in sequence order.
+//!
+//! In: [`SortedChanges`] of one table, applied by one writer in sequence order. Out: the newest visible change of a
+//! key, and all visible changes as sorted chunks, newest first.
+//! Invariants: a chunk's sequence numbers are all higher than those of the chunks before it, so the newest chunk that
+//! knows a key has its newest change. Large changes are kept as they arrived, as a chunk of their own; small ones go
+//! to a [`RowChunk`] until it is full. A frozen memtable never changes.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::RecordBatch;
+
+use crate::error::Result;
+use crate::id::SeqNo;
+use crate::memtable::row_chunk::RowChunk;
+use crate::rows::change::SortedChanges;
+use crate::rows::row_form::encode::RowForm;
+use crate::rows::schema::TableSchema;
+use crate::wal::body::ROW_FORM_ROWS_MAX;
+
+/// A row chunk with this many changes is full.
+const ROW_CHUNK_ROWS_MAX: usize = 65_536;
+
+/// Some changes with consecutive sequence numbers.
+#[derive(Clone, Debug)]
+enum Chunk {
+    /// Small changes, added one after the other.
+    Rows { first: SeqNo, chunk: Arc<RowChunk>, sealed_at: Option<SeqNo> },
+    /// One large change.
+    Columns { seq: SeqNo, changes: Arc<SortedChanges> },
+}
+
+/// Changes of one chunk that a reader can see, each key once.
+pub type VisibleChunk = Arc<SortedChanges>;
+
+/// Changes to one table that are in no run yet.
+#[derive(Debug)]
+pub struct Memtable {
+    form: RowForm,
+    key_width: Option<usize>,
+    /// Oldest first.
+    chunks: RwLock<Vec<Chunk>>,
+    size_bytes: AtomicUsize,
+    /// First and last sequence number; 0 where there is none yet.
+    first_seq: AtomicU64,
+    last_seq: AtomicU64,
+}
+
+impl Memtable {
+    /// A memtable without changes.
+    ///
+    /// # Errors
+    /// None in practice: the schema was checked when the table was made.
+    pub fn new(schema: &TableSchema, key_width: Option<usize>) -> Result<Self> {
+        Ok(Self {
+            form: RowForm::new(schema.stored().clone())?,
+            key_width,
+            chunks: RwLock::new(Vec::new()),
+            size_bytes: AtomicUsize::new(0),
+            first_seq: AtomicU64::new(0),
+            last_seq: AtomicU64::new(0),
+        })
+    }
+
+    /// Bytes in memory, about.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// First and last sequence number of its changes; `None` if there are none.
+    pub fn seq_range(&self) -> Option<(SeqNo, SeqNo)> {
+        let first = self.first_seq.load(Ordering::Acquire);
+        (first != 0).then(|| (SeqNo(first), SeqNo(self.last_seq.load(Ordering::Acquire))))
+    }
+
+    /// Applies changes at a sequence number higher than all before. Only the writer calls this.
+    ///
+    /// # Errors
+    /// Arrow's, where a row cannot be encoded; then nothing of the change is visible to anyone.
+    pub fn apply(&self, seq: SeqNo, changes: SortedChanges) -> Result<()> {
+        let mut chunks = self.chunks.write().unwrap_or_else(PoisonError::into_inner);
+        if changes.keys.len() > ROW_FORM_ROWS_MAX {
+            seal_last(&mut chunks, seq);
+            self.size_bytes.fetch_add(changes.size_bytes(), Ordering::Relaxed);
+            chunks.push(Chunk::Columns { seq, changes: Arc::new(changes) });
+        } else {
+            let chunk = self.open_row_chunk(&mut chunks, seq);
+            let before = chunk.size_bytes();
+            chunk.insert(seq, &changes)?;
+            self.size_bytes.fetch_add(chunk.size_bytes() - before, Ordering::Relaxed);
+        }
+        let _ = self.first_seq.compare_exchange(0, seq.0, Ordering::Release, Ordering::Relaxed);
+        self.last_seq.store(seq.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// The row chunk that takes the next small change.
+    fn open_row_chunk(&self, chunks: &mut Vec<Chunk>, seq: SeqNo) -> Arc<RowChunk> {
+        match chunks.last() {
+            Some(Chunk::Rows { chunk, sealed_at: None, .. }) if chunk.len() < ROW_CHUNK_ROWS_MAX => chunk.clone(),
+            _ => {
+                seal_last(chunks, seq);
+                let chunk = Arc::new(RowChunk::new(self.form.clone(), self.key_width));
+                chunks.push(Chunk::Rows { first: seq, chunk: chunk.clone(), sealed_at: None });
+                chunk
+            }
+        }
+    }
+
+    /// Notes that nothing is added any more, so that its chunks are sorted once and not per reader.
+    pub fn freeze(&self) {
+        let mut chunks = self.chunks.write().unwrap_or_else(PoisonError::into_inner);
+        seal_last(&mut chunks, SeqNo(self.last_seq.load(Ordering::Acquire)));
+    }
+
+    /// The newest change of a key at or below `seq`: `None` if there is none, `Some(None)` if it is a deletion, else
+    /// its row (stored columns).
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn get(&self, key: &[u8], seq: SeqNo) -> Result<Option<Option<RecordBatch>>> {
+        for chunk in self.newest_first() {
+            let found = match chunk {
+                Chunk::Rows { first, chunk, .. } if first <= seq => chunk.get(key, seq)?,
+                Chunk::Columns { seq: at, changes } if at <= seq => changes.keys.position(key).ok().map(|index| {
+                    (!changes.is_deleted(index)).then(|| changes.batch.slice(changes.rows[index] as usize, 1))
+                }),
+                Chunk::Rows { .. } | Chunk::Columns { .. } => None,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a key has a change above `after` and at or below `seq`, and if so whether it is a row (not a deletion).
+    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Option<bool> {
+        self.newest_first().find_map(|chunk| match chunk {
+            Chunk::Rows { first, chunk, .. } if first <= seq => chunk.find(key, after, seq),
+            Chunk::Columns { seq: at, changes } if after < at && at <= seq => {
+                changes.keys.position(key).ok().map(|index| !changes.is_deleted(index))
+            }
+            Chunk::Rows { .. } | Chunk::Columns { .. } => None,
+        })
+    }
+
+    /// All changes at or below `seq`, newest chunk first; within a chunk each key once, across chunks not.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn visible(&self, seq: SeqNo) -> Result<Vec<VisibleChunk>> {
+        let mut visible = Vec::new();
+        for chunk in self.newest_first() {
+            let changes = match chunk {
+                Chunk::Columns { seq: at, changes } if at <= seq => changes,
+                Chunk::Rows { first, chunk, sealed_at } if first <= seq => match sealed_at {
+                    Some(sealed_at) if sealed_at <= seq => chunk.sorted_sealed()?,
+                    _ => Arc::new(chunk.sorted(seq)?),
+                },
+                Chunk::Rows { .. } | Chunk::Columns { .. } => continue,
+            };
+            if !changes.keys.is_empty() {
+                visible.push(changes);
+            }
+        }
+        Ok(visible)
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = Chunk> {
+        let chunks = self.chunks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        chunks.into_iter().rev()
+    }
+}
+
+/// Notes that the last chunk is complete for everyone who sees sequence number `seq`.
+fn seal_last(chunks: &mut [Chunk], seq: SeqNo) {
+    if let Some(Chunk::Rows { sealed_at, .. }) = chunks.last_mut()
+        && sealed_at.is_none()
+    {
+        *sealed_at = Some(seq);
+    }
+}

@@ -1,0 +1,274 @@
+//! The one place where a new state of the database is committed: durable first, then visible.
+//!
+//! In: a [`VersionEdit`], whose files are durable. Out: manifest `N + 1`, the view that readers get.
+//! Invariants: the WAL is durable through every sequence number that is published, because changes reach a memtable
+//! only behind their sync. The manifest is created if absent; after any doubt it is read back and its commit number
+//! compared. Readers see the new view only when the manifest is durable and the log was told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::disk::api::{Disk, at};
+use crate::disk::path;
+use crate::error::{Error, Result};
+use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
+use crate::memtable::table::Memtable;
+use crate::state::{Current, Obsolete, Publisher, State, locked};
+use crate::version::manifest::{Manifest, SchemaManifest, TableManifest};
+use crate::version::run::Run;
+use crate::version::table::TableVersion;
+use crate::version::view::{TableView, View};
+use crate::wal::body::manifest_body;
+use crate::wal::log::CommitFailure;
+use crate::wal::record::RecordKind;
+
+/// A change of the committed state.
+#[derive(Debug)]
+pub enum VersionEdit {
+    /// Nothing changes; the manifest records where the log ends.
+    Checkpoint,
+    /// A new table.
+    Create(Box<TableView>),
+    /// A table goes, with its rows.
+    Drop(TableId),
+    /// A frozen memtable is in runs now.
+    Flushed {
+        /// The table.
+        table: TableId,
+        /// The memtable.
+        memtable: Arc<Memtable>,
+        /// The runs, none if nothing was left.
+        runs: Vec<Arc<Run>>,
+        /// The memtable's last sequence number.
+        through: SeqNo,
+    },
+    /// Rows were loaded in bulk, as one change; all changes before it are flushed.
+    Loaded {
+        /// The table.
+        table: TableId,
+        /// The runs.
+        runs: Vec<Arc<Run>>,
+        /// The load's sequence number.
+        seq: SeqNo,
+    },
+    /// Some runs were rewritten.
+    Compacted {
+        /// The table.
+        table: TableId,
+        /// Runs that go.
+        removed: Vec<RunId>,
+        /// Runs that take their place.
+        added: Vec<Arc<Run>>,
+    },
+}
+
+/// Commits an edit and makes it visible.
+///
+/// # Errors
+/// [`Error::Dropped`] if the table is gone; the disk's, after which nothing was published, unless the handle is
+/// poisoned: then reopening shows which it was.
+pub fn publish(state: &State, edit: VersionEdit) -> Result<()> {
+    state.check_open()?;
+    let mut publisher = locked(&state.publisher);
+    let view = state.current().view;
+    let tables = edited_tables(&view, &edit)?;
+    let manifest = next_manifest(state, &publisher, &tables);
+    let bytes = manifest.encode()?;
+    let digest = Digest::of(&bytes);
+    write_manifest(&*state.disk, &manifest, &bytes).map_err(|failure| state.fail(failure))?;
+    let closing = matches!(edit, VersionEdit::Checkpoint);
+    if !closing {
+        announce(state, manifest.id, digest)?;
+    }
+    let before = std::mem::replace(&mut *publisher, Publisher { manifest, digest });
+    state.change_current(|current| apply(current, &edit, &tables));
+    forget_runs(state, &view, &edit);
+    drop(publisher);
+    remove_manifest(state, before.manifest.id);
+    state.progress.raise();
+    state.work.raise();
+    Ok(())
+}
+
+/// The tables that an edit changes, as they are after it (but for their memtables).
+fn edited_tables(view: &View, edit: &VersionEdit) -> Result<Vec<TableView>> {
+    let mut tables: Vec<TableView> = view.tables().map(|table| (**table).clone()).collect();
+    let (id, removed, added, through) = match edit {
+        VersionEdit::Checkpoint => return Ok(tables),
+        VersionEdit::Create(table) => {
+            if view.tables().any(|other| other.name == table.name) {
+                return Err(Error::TableExists { name: table.name.to_string() });
+            }
+            tables.push((**table).clone());
+            return Ok(tables);
+        }
+        VersionEdit::Drop(id) => {
+            if view.table(*id).is_none() {
+                return Err(Error::Dropped { table: id.to_string() });
+            }
+            tables.retain(|table| table.id != *id);
+            return Ok(tables);
+        }
+        VersionEdit::Flushed { table, runs, through, .. } => (*table, &[][..], runs, *through),
+        VersionEdit::Loaded { table, runs, seq } => (*table, &[][..], runs, *seq),
+        VersionEdit::Compacted { table, removed, added } => (*table, &removed[..], added, SeqNo::NONE),
+    };
+    let Some(table) = tables.iter_mut().find(|table| table.id == id) else {
+        return Err(Error::Dropped { table: id.to_string() });
+    };
+    table.version = Arc::new(table.version.replace(removed, added.clone(), through)?);
+    Ok(tables)
+}
+
+/// The manifest of some tables. What the log holds now is durable, so its end can be recorded.
+fn next_manifest(state: &State, publisher: &Publisher, tables: &[TableView]) -> Manifest {
+    let writer = locked(&state.writer);
+    let last_seq = SeqNo(writer.next_seq.0 - 1);
+    // A table without unflushed changes does not need the log; for any other its oldest one decides.
+    let current = state.current().view;
+    let flushed = (current.tables())
+        .filter_map(|table| {
+            let through = tables.iter().find(|edited| edited.id == table.id)?.version.flushed_through();
+            let unflushed = table.memtables.iter().filter_map(|memtable| memtable.seq_range());
+            unflushed.filter(|(_, last)| *last > through).map(|(first, _)| SeqNo(first.0 - 1)).min()
+        })
+        .min()
+        .unwrap_or(last_seq);
+    let next_table = tables.iter().map(|table| table.id.next()).max().unwrap_or(publisher.manifest.next_table);
+    Manifest {
+        id: publisher.manifest.id.next(),
+        commit: random_digest(),
+        previous: publisher.digest,
+        next_table: publisher.manifest.next_table.max(next_table),
+        next_run: RunId(state.next_run.load(std::sync::atomic::Ordering::Relaxed)),
+        last_seq,
+        wal_floor: writer.wal.floor(flushed),
+        wal_end: writer.wal.end(),
+        tables: tables.iter().map(describe).collect(),
+        ..publisher.manifest.clone()
+    }
+}
+
+fn describe(table: &TableView) -> TableManifest {
+    TableManifest {
+        id: table.id,
+        name: table.name.to_string(),
+        schema: SchemaManifest::new(&table.schema),
+        flushed_through: table.version.flushed_through(),
+        next_row_id: table.next_row_id.load(std::sync::atomic::Ordering::Relaxed),
+        runs: table.version.runs().iter().map(|run| run.meta().clone()).collect(),
+    }
+}
+
+/// Creates a manifest file if absent, durably.
+///
+/// # Errors
+/// The disk's. After a failed sync the outcome is unknown, and so is poisoned.
+pub fn write_manifest(disk: &dyn Disk, manifest: &Manifest, bytes: &[u8]) -> Result<(), CommitFailure> {
+    let (staged, path) = (path::staging(&format!("manifest-{}", manifest.id.0)), path::manifest(manifest.id));
+    let written = stage(disk, &staged, bytes);
+    let linked = written.and_then(|()| match disk.link(&staged, &path) {
+        Ok(()) => Ok(()),
+        Err(_) if is_written(disk, &path, bytes) => Ok(()),
+        Err(error) => Err(CommitFailure { error: at("link", &path)(error), poisoned: false }),
+    });
+    // Best effort: what is left in the staging folder is swept when the database opens.
+    let _ = disk.remove(&staged);
+    linked?;
+    disk.sync_dir(path::MANIFESTS)
+        .map_err(|error| CommitFailure { error: at("sync", path::MANIFESTS)(error), poisoned: true })
+}
+
+fn stage(disk: &dyn Disk, staged: &str, bytes: &[u8]) -> Result<(), CommitFailure> {
+    let failed = |error, poisoned| CommitFailure { error, poisoned };
+    let _ = disk.remove(staged);
+    let mut file = disk.create(staged).map_err(|error| failed(at("create", staged)(error), false))?;
+    file.append(bytes).map_err(|error| failed(at("write", staged)(error), false))?;
+    file.sync().map_err(|error| failed(at("sync", staged)(error), true))
+}
+
+/// Whether the manifest at `path` is the one with these bytes, which hold a random commit number.
+fn is_written(disk: &dyn Disk, path: &str, bytes: &[u8]) -> bool {
+    let Ok(file) = disk.open(path) else { return false };
+    let mut found = vec![0; bytes.len()];
+    file.len() == bytes.len() as u64 && file.read_at(0, &mut found).is_ok() && found == bytes
+}
+
+/// Tells the log that a manifest was committed. If the log has no room now, the next commit tells it: nothing that
+/// the manifest before needs is removed until then.
+fn announce(state: &State, id: ManifestId, digest: Digest) -> Result<()> {
+    let mut writer = locked(&state.writer);
+    writer.unannounced = Some((id, digest));
+    let seq = SeqNo(writer.next_seq.0 - 1);
+    writer.wal.push(RecordKind::Manifest, seq, &manifest_body(id, digest));
+    match writer.wal.commit() {
+        Ok(()) => {
+            writer.unannounced = None;
+            Ok(())
+        }
+        Err(failure) if failure.poisoned => Err(state.fail(failure)),
+        Err(CommitFailure { error, .. }) => {
+            tracing::warn!(%error, manifest = id.0, "the log was not told of a manifest yet");
+            Ok(())
+        }
+    }
+}
+
+/// Makes an edit visible. Tables may have got new memtables since it was prepared, but no new version.
+fn apply(current: &mut Current, edit: &VersionEdit, tables: &[TableView]) {
+    let edited = |id: TableId| tables.iter().find(|table| table.id == id);
+    let mut view = (*current.view).clone();
+    match edit {
+        VersionEdit::Checkpoint => {}
+        VersionEdit::Create(table) => view = view.with((**table).clone()),
+        VersionEdit::Drop(id) => view = view.without(*id),
+        VersionEdit::Flushed { table: id, .. }
+        | VersionEdit::Loaded { table: id, .. }
+        | VersionEdit::Compacted { table: id, .. } => {
+            if let (Some(now), Some(edited)) = (view.table(*id), edited(*id)) {
+                let mut table = (**now).clone();
+                table.version = edited.version.clone();
+                if let VersionEdit::Flushed { memtable, .. } = edit {
+                    table.memtables.retain(|other| !Arc::ptr_eq(other, memtable));
+                }
+                view = view.with(table);
+            }
+        }
+    }
+    if let VersionEdit::Loaded { seq, .. } = edit {
+        current.visible = current.visible.max(*seq);
+    }
+    current.view = Arc::new(view);
+}
+
+/// Notes the runs that an edit took out of the state, so that the sweep removes them once nobody reads them.
+fn forget_runs(state: &State, before: &View, edit: &VersionEdit) {
+    let (id, removed): (TableId, Vec<RunId>) = match edit {
+        VersionEdit::Compacted { table, removed, .. } => (*table, removed.clone()),
+        VersionEdit::Drop(id) => {
+            let runs = before.table(*id).map(|table| table.version.runs().iter().map(|run| run.id()).collect());
+            (*id, runs.unwrap_or_default())
+        }
+        _ => return,
+    };
+    let Some(table) = before.table(id) else { return };
+    let mut obsolete = locked(&state.obsolete);
+    for run in removed.into_iter().filter_map(|run| table.version.run(run)) {
+        let (run, readers) = (run.id(), Arc::downgrade(run));
+        obsolete.push_back(Obsolete { table: id, run, readers, since: Instant::now() });
+    }
+}
+
+/// Removes the manifest before, unless the log does not know of the new one yet; best effort.
+fn remove_manifest(state: &State, before: ManifestId) {
+    if locked(&state.writer).unannounced.is_none() {
+        let _ = state.disk.remove(&path::manifest(before));
+    }
+}
+
+/// A number that no other commit has. Not for secrets.
+pub fn random_digest() -> Digest {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    Digest(half() << 64 | half())
+}

@@ -1,0 +1,192 @@
+//! One sorted input of a merge, read block by block.
+//!
+//! In: memtable chunks, runs, deleted keys, spilled rows. Out: keys in order, and the batches that their rows lie in.
+//! Invariants: keys ascend over all blocks of a cursor (strictly, but for spilled rows, where equal keys keep the
+//! order of the input); a cursor that is not exhausted stands on a key.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use crate::error::Result;
+use crate::memtable::table::VisibleChunk;
+use crate::rows::change::DELETED;
+use crate::rows::keys::Keys;
+use crate::sst::reader::SstRows;
+use crate::version::run::Run;
+
+/// Batches in key order with their encoded keys.
+pub trait KeyedBatches: Send {
+    /// The next batch and its keys; `None` behind the last one.
+    ///
+    /// # Errors
+    /// Whatever reading meets.
+    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>>;
+}
+
+/// What a cursor reads from.
+enum Input {
+    /// Everything is in the first block.
+    Done,
+    /// More blocks follow.
+    Batches(Box<dyn KeyedBatches>),
+}
+
+/// How the rows of the current block are found.
+enum BlockRows {
+    /// Key `i` belongs to row `i` of the batch.
+    Same,
+    /// Key `i` belongs to row `rows[i]`, or is deleted.
+    Mapped(VisibleChunk),
+    /// All keys are deleted.
+    Deleted,
+}
+
+/// A position in one sorted input.
+pub struct Cursor {
+    input: Input,
+    keys: Arc<Keys>,
+    rows: BlockRows,
+    batch: Option<Arc<RecordBatch>>,
+    at: usize,
+    end: usize,
+    /// Counts the blocks, so that the merge knows when the batch is another one.
+    block: u64,
+}
+
+impl Cursor {
+    /// The changes of a memtable chunk whose keys lie at `range`, rows projected to some stored columns.
+    ///
+    /// # Errors
+    /// Arrow's, for a projection that does not fit.
+    pub fn changes(chunk: &VisibleChunk, range: Range<usize>, projection: &[usize]) -> Result<Self> {
+        let batch = Arc::new(chunk.batch.project(projection)?);
+        // Sharing the chunk's keys would need a second reference type; a copy of 12-byte keys is cheap.
+        let keys = Arc::new(chunk.keys.clone());
+        let rows = BlockRows::Mapped(chunk.clone());
+        Ok(Self { input: Input::Done, keys, rows, batch: Some(batch), at: range.start, end: range.end, block: 0 })
+    }
+
+    /// Deleted keys at `range`.
+    pub fn deleted(keys: Arc<Keys>, range: Range<usize>) -> Self {
+        let (at, end) = (range.start, range.end);
+        Self { input: Input::Done, keys, rows: BlockRows::Deleted, batch: None, at, end, block: 0 }
+    }
+
+    /// Batches that come one after the other.
+    ///
+    /// # Errors
+    /// Whatever reading the first batch meets.
+    pub fn batches(batches: Box<dyn KeyedBatches>) -> Result<Self> {
+        let mut cursor = Self {
+            input: Input::Batches(batches),
+            keys: Arc::new(Keys::new(None)),
+            rows: BlockRows::Same,
+            batch: None,
+            at: 0,
+            end: 0,
+            block: 0,
+        };
+        cursor.next_block()?;
+        Ok(cursor)
+    }
+
+    /// The rows of a run at `range`, projected to some stored columns.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`], or the disk's.
+    pub fn run(run: Arc<Run>, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<Self> {
+        let rows = run.sst().rows(range.clone(), projection, batch_rows)?;
+        Self::batches(Box::new(RunBatches { run, rows, at: range.start }))
+    }
+
+    /// Whether there is a key left.
+    pub fn is_exhausted(&self) -> bool {
+        self.at >= self.end
+    }
+
+    /// The key it stands on; panics if exhausted.
+    pub fn key(&self) -> &[u8] {
+        self.keys.get(self.at)
+    }
+
+    /// Number of the current block.
+    pub fn block(&self) -> u64 {
+        self.block
+    }
+
+    /// The batch of the current block; `None` where all keys are deleted.
+    pub fn batch(&self) -> Option<&Arc<RecordBatch>> {
+        self.batch.as_ref()
+    }
+
+    /// Row of the current block's batch for the key at `index`, or `None` if it is deleted.
+    pub fn row(&self, index: usize) -> Option<usize> {
+        match &self.rows {
+            BlockRows::Same => Some(index),
+            BlockRows::Mapped(chunk) => Some(chunk.rows[index]).filter(|row| *row != DELETED).map(|row| row as usize),
+            BlockRows::Deleted => None,
+        }
+    }
+
+    /// The keys of the current block.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Where it stands in the current block.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The positions from here on, in this block, with keys below `bound`.
+    pub fn below(&self, bound: Option<&[u8]>) -> Range<usize> {
+        let end = bound.map_or(self.end, |bound| match self.keys.gallop(self.at, bound) {
+            Ok(index) | Err(index) => index.min(self.end),
+        });
+        self.at..end
+    }
+
+    /// Goes to a position of the current block, or to the next block if that is its end.
+    ///
+    /// # Errors
+    /// Whatever reading the next block meets.
+    pub fn advance_to(&mut self, at: usize) -> Result<()> {
+        self.at = at;
+        if self.at == self.end { self.next_block() } else { Ok(()) }
+    }
+
+    fn next_block(&mut self) -> Result<()> {
+        let Input::Batches(batches) = &mut self.input else { return Ok(()) };
+        while let Some((keys, batch)) = batches.next_keyed()? {
+            if keys.is_empty() {
+                continue;
+            }
+            (self.at, self.end) = (0, keys.len());
+            self.keys = Arc::new(keys);
+            self.batch = Some(Arc::new(batch));
+            self.block += 1;
+            return Ok(());
+        }
+        self.input = Input::Done;
+        Ok(())
+    }
+}
+
+/// The rows of a run with the keys of its key index.
+struct RunBatches {
+    run: Arc<Run>,
+    rows: SstRows,
+    at: u64,
+}
+
+impl KeyedBatches for RunBatches {
+    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+        let Some(batch) = self.rows.next().transpose()? else { return Ok(None) };
+        let end = self.at + batch.num_rows() as u64;
+        let keys = self.run.sst().key_index().read(self.at..end)?;
+        self.at = end;
+        Ok(Some((keys, batch)))
+    }
+}

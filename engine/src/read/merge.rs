@@ -1,0 +1,229 @@
+//! Many sorted inputs as one.
+//!
+//! In: cursors, the ones that win first. Out: blocks of rows in key order.
+//! Invariants: with [`Equal::First`] each key comes out once, as the first cursor that knows it has it, or not at all
+//! if that says it is deleted: merge-on-read. With [`Equal::All`] rows with one key come out in cursor order.
+//! How: the cursors are in a binary heap by (key, rank). The one on top gives all its keys below the next one's key
+//! at once, found by galloping, so inputs that hardly overlap are copied in long stretches.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::SchemaRef;
+
+use crate::error::Result;
+use crate::read::cursor::Cursor;
+use crate::rows::keys::Keys;
+
+/// What becomes of rows with equal keys in several inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Equal {
+    /// The first cursor's change counts.
+    First,
+    /// All rows come out.
+    All,
+}
+
+/// How to merge.
+#[derive(Clone, Debug)]
+pub struct MergeOptions {
+    /// Schema of the rows that the cursors give.
+    pub schema: SchemaRef,
+    /// Rows of a block, at most.
+    pub batch_rows: usize,
+    /// What becomes of equal keys.
+    pub equal: Equal,
+    /// Whether blocks carry keys and deleted keys; a scan needs neither.
+    pub with_keys: bool,
+    /// Common width of the keys.
+    pub key_width: Option<usize>,
+}
+
+/// Rows in key order.
+#[derive(Debug)]
+pub struct MergeBlock {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// Their keys, if asked for.
+    pub keys: Keys,
+    /// Keys that come out deleted, if asked for; they lie between the keys of this block and the last one.
+    pub deleted: Keys,
+}
+
+/// The merge of some cursors.
+pub struct Merge {
+    cursors: Vec<Cursor>,
+    /// Indexes of the cursors that are not exhausted; the smallest (key, index) on top.
+    heap: Vec<usize>,
+    options: MergeOptions,
+    block: BlockBuilder,
+}
+
+/// The block being gathered.
+struct BlockBuilder {
+    buffers: Vec<Arc<RecordBatch>>,
+    /// For each cursor the block it was in and the buffer that is.
+    buffer_of: Vec<Option<(u64, usize)>>,
+    picks: Vec<(usize, usize)>,
+    keys: Keys,
+    deleted: Keys,
+}
+
+impl BlockBuilder {
+    fn new(cursors: usize, key_width: Option<usize>) -> Self {
+        let (keys, deleted) = (Keys::new(key_width), Keys::new(key_width));
+        Self { buffers: Vec::new(), buffer_of: vec![None; cursors], picks: Vec::new(), keys, deleted }
+    }
+
+    /// Index of the buffer that holds a cursor's current batch.
+    fn buffer(&mut self, index: usize, cursor: &Cursor) -> usize {
+        if let Some((block, buffer)) = self.buffer_of[index]
+            && block == cursor.block()
+        {
+            return buffer;
+        }
+        let buffer = self.buffers.len();
+        self.buffers.extend(cursor.batch().cloned());
+        self.buffer_of[index] = Some((cursor.block(), buffer));
+        buffer
+    }
+}
+
+impl Merge {
+    /// Merges cursors; of equal keys the one of the cursor that is given first comes first.
+    pub fn new(cursors: Vec<Cursor>, options: MergeOptions) -> Self {
+        let heap = (0..cursors.len()).filter(|index| !cursors[*index].is_exhausted()).collect();
+        let block = BlockBuilder::new(cursors.len(), options.key_width);
+        let mut merge = Self { cursors, heap, options, block };
+        for position in (0..merge.heap.len() / 2).rev() {
+            merge.sift_down(position);
+        }
+        merge
+    }
+
+    /// The next block; `None` at the end. A block may hold deleted keys only.
+    ///
+    /// # Errors
+    /// Whatever reading meets.
+    pub fn next_block(&mut self) -> Result<Option<MergeBlock>> {
+        while !self.heap.is_empty() && self.block.picks.len() < self.options.batch_rows {
+            self.step()?;
+        }
+        if self.block.picks.is_empty() && self.block.deleted.is_empty() {
+            return Ok(None);
+        }
+        let width = self.options.key_width;
+        let block = std::mem::replace(&mut self.block, BlockBuilder::new(self.cursors.len(), width));
+        let batch = gather(&self.options.schema, &block.buffers, &block.picks)?;
+        Ok(Some(MergeBlock { batch, keys: block.keys, deleted: block.deleted }))
+    }
+
+    /// Takes the keys of the top cursor that come before all others; then settles a key that others have as well.
+    fn step(&mut self) -> Result<()> {
+        let top = self.heap[0];
+        let next = self.runner_up();
+        let cursor = &self.cursors[top];
+        let mut range = cursor.below(next.map(|next| self.cursors[next].key()));
+        let tied = range.is_empty();
+        if tied {
+            range = cursor.at()..cursor.at() + 1;
+        }
+        let room = self.options.batch_rows - self.block.picks.len();
+        range.end = range.end.min(range.start + room);
+        if tied && self.options.equal == Equal::First {
+            return self.settle(top);
+        }
+        self.pick(top, range.clone());
+        self.cursors[top].advance_to(range.end)?;
+        self.settle_top();
+        Ok(())
+    }
+
+    /// Takes the top cursor's change of a key and passes the key by in all others.
+    fn settle(&mut self, top: usize) -> Result<()> {
+        let at = self.cursors[top].at();
+        self.pick(top, at..at + 1);
+        let key = self.cursors[top].key().to_vec();
+        while let Some(index) = self.heap.first().copied() {
+            if self.cursors[index].key() != key {
+                break;
+            }
+            let next = self.cursors[index].at() + 1;
+            self.cursors[index].advance_to(next)?;
+            self.settle_top();
+        }
+        Ok(())
+    }
+
+    fn pick(&mut self, index: usize, range: std::ops::Range<usize>) {
+        let cursor = &self.cursors[index];
+        for at in range {
+            match cursor.row(at) {
+                Some(row) => {
+                    let buffer = self.block.buffer(index, cursor);
+                    self.block.picks.push((buffer, row));
+                    if self.options.with_keys {
+                        self.block.keys.push(cursor.keys().get(at));
+                    }
+                }
+                None if self.options.with_keys => self.block.deleted.push(cursor.keys().get(at)),
+                None => {}
+            }
+        }
+    }
+
+    /// The cursor that comes after the one on top.
+    fn runner_up(&self) -> Option<usize> {
+        match (self.heap.get(1), self.heap.get(2)) {
+            (Some(left), Some(right)) => Some(if self.less(*left, *right) { *left } else { *right }),
+            (left, _) => left.copied(),
+        }
+    }
+
+    fn less(&self, a: usize, b: usize) -> bool {
+        (self.cursors[a].key(), a) < (self.cursors[b].key(), b)
+    }
+
+    /// Restores the heap after the cursor on top moved.
+    fn settle_top(&mut self) {
+        if self.cursors[self.heap[0]].is_exhausted() {
+            self.heap.swap_remove(0);
+        }
+        if !self.heap.is_empty() {
+            self.sift_down(0);
+        }
+    }
+
+    fn sift_down(&mut self, mut position: usize) {
+        loop {
+            let mut least = position;
+            for child in [2 * position + 1, 2 * position + 2] {
+                if child < self.heap.len() && self.less(self.heap[child], self.heap[least]) {
+                    least = child;
+                }
+            }
+            if least == position {
+                return;
+            }
+            self.heap.swap(position, least);
+            position = least;
+        }
+    }
+}
+
+/// The picked rows as one batch; without a copy where they lie together already.
+fn gather(schema: &SchemaRef, buffers: &[Arc<RecordBatch>], picks: &[(usize, usize)]) -> Result<RecordBatch> {
+    let Some((buffer, first)) = picks.first().copied() else {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    };
+    if schema.fields().is_empty() {
+        let options = RecordBatchOptions::new().with_row_count(Some(picks.len()));
+        return Ok(RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)?);
+    }
+    if picks.iter().enumerate().all(|(index, pick)| *pick == (buffer, first + index)) {
+        return Ok(buffers[buffer].slice(first, picks.len()));
+    }
+    let buffers: Vec<&RecordBatch> = buffers.iter().map(AsRef::as_ref).collect();
+    Ok(interleave_record_batch(&buffers, picks)?)
+}

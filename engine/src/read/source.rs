@@ -1,0 +1,201 @@
+//! The sorted sources of a table: memtable chunks, runs, deleted keys.
+//!
+//! In: a snapshot. Out: its sources, newest first, whole or cut to a key range.
+//! Invariants: of two sources that know a key, the one that comes first is right; a run's deleted keys come right
+//! behind its rows.
+
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::id::SeqNo;
+use crate::memtable::table::VisibleChunk;
+use crate::read::cursor::Cursor;
+use crate::rows::key::codec::KeyCodec;
+use crate::rows::keys::Keys;
+use crate::sst::key_index::block::Rank;
+use crate::sst::key_index::reader::KeyIndex;
+use crate::version::run::Run;
+use crate::version::view::TableView;
+
+/// An interval of encoded keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInterval {
+    /// Where it starts.
+    pub start: Bound<Vec<u8>>,
+    /// Where it ends.
+    pub end: Bound<Vec<u8>>,
+}
+
+impl KeyInterval {
+    /// All keys.
+    pub const ALL: Self = Self { start: Bound::Unbounded, end: Bound::Unbounded };
+
+    /// The ranges that ascending `cuts` make of all keys: below the first, between two, from the last on.
+    pub fn between(cuts: &[Vec<u8>]) -> Vec<Self> {
+        let starts = std::iter::once(Bound::Unbounded).chain(cuts.iter().cloned().map(Bound::Included));
+        let ends = cuts.iter().cloned().map(Bound::Excluded).chain(std::iter::once(Bound::Unbounded));
+        starts.zip(ends).map(|(start, end)| Self { start, end }).collect()
+    }
+
+    /// Positions of its keys among ascending keys.
+    fn positions(&self, keys: &Keys) -> Range<usize> {
+        let start = match &self.start {
+            Bound::Included(key) => keys.position(key).unwrap_or_else(|at| at),
+            Bound::Excluded(key) => keys.position(key).map_or_else(|at| at, |at| at + 1),
+            Bound::Unbounded => 0,
+        };
+        let end = match &self.end {
+            Bound::Included(key) => keys.position(key).map_or_else(|at| at, |at| at + 1),
+            Bound::Excluded(key) => keys.position(key).unwrap_or_else(|at| at),
+            Bound::Unbounded => keys.len(),
+        };
+        start..end.max(start)
+    }
+
+    /// Positions of its keys among the rows of a run.
+    fn rows(&self, index: &KeyIndex) -> Result<Range<u64>> {
+        let before = |key: &[u8]| index.rank(key).map(|rank| match rank {
+            Rank::Found(at) | Rank::Absent(at) => at,
+        });
+        let through = |key: &[u8]| index.rank(key).map(|rank| match rank {
+            Rank::Found(at) => at + 1,
+            Rank::Absent(at) => at,
+        });
+        let start = match &self.start {
+            Bound::Included(key) => before(key)?,
+            Bound::Excluded(key) => through(key)?,
+            Bound::Unbounded => 0,
+        };
+        let end = match &self.end {
+            Bound::Included(key) => through(key)?,
+            Bound::Excluded(key) => before(key)?,
+            Bound::Unbounded => index.len(),
+        };
+        Ok(start..end.max(start))
+    }
+}
+
+/// One sorted source, or the part of it in a key range.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Changes of a memtable.
+    Changes(VisibleChunk, Range<usize>),
+    /// Rows of a run.
+    Rows(Arc<Run>, Range<u64>),
+    /// Keys that a run deletes from older ones.
+    Deleted(Arc<Keys>, Range<usize>),
+}
+
+impl Source {
+    /// All sources of a table as of a sequence number, newest first.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn all(table: &TableView, seq: SeqNo) -> Result<Vec<Self>> {
+        let mut sources = Vec::new();
+        for memtable in &table.memtables {
+            for chunk in memtable.visible(seq)? {
+                let range = 0..chunk.keys.len();
+                sources.push(Self::Changes(chunk, range));
+            }
+        }
+        for run in table.version.runs() {
+            sources.extend(Self::of_run(run, &table.codec)?);
+        }
+        Ok(sources)
+    }
+
+    /// The sources of one run: its rows, then its deleted keys.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn of_run(run: &Arc<Run>, codec: &KeyCodec) -> Result<Vec<Self>> {
+        let mut sources = Vec::new();
+        if run.rows() > 0 {
+            sources.push(Self::Rows(run.clone(), 0..run.rows()));
+        }
+        let deleted = run.deleted(codec)?;
+        if !deleted.is_empty() {
+            let range = 0..deleted.len();
+            sources.push(Self::Deleted(deleted, range));
+        }
+        Ok(sources)
+    }
+
+    /// The part of a whole source in a key range; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn within(self, range: &KeyInterval) -> Result<Option<Self>> {
+        let part = match self {
+            Self::Changes(chunk, _) => {
+                let positions = range.positions(&chunk.keys);
+                Self::Changes(chunk, positions)
+            }
+            Self::Rows(run, _) => {
+                let rows = range.rows(run.sst().key_index())?;
+                Self::Rows(run, rows)
+            }
+            Self::Deleted(keys, _) => {
+                let positions = range.positions(&keys);
+                Self::Deleted(keys, positions)
+            }
+        };
+        Ok((part.len() > 0).then_some(part))
+    }
+
+    /// Number of its keys.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Changes(_, range) | Self::Deleted(_, range) => range.len() as u64,
+            Self::Rows(_, range) => range.end - range.start,
+        }
+    }
+
+    /// Whether it has no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its key at a position counted from the first one; the source is whole.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn key_at(&self, position: u64) -> Result<Vec<u8>> {
+        let of = |keys: &Keys| usize::try_from(position).map(|at| keys.get(at).to_vec()).unwrap_or_default();
+        Ok(match self {
+            Self::Changes(chunk, _) => of(&chunk.keys),
+            Self::Deleted(keys, _) => of(keys),
+            Self::Rows(run, _) => {
+                let keys = run.sst().key_index().read(position..position + 1)?;
+                keys.first().map(<[u8]>::to_vec).unwrap_or_default()
+            }
+        })
+    }
+
+    /// Its first and last key; the source is whole and not empty.
+    pub fn bounds(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let of = |keys: &Keys| Some((keys.first()?.to_vec(), keys.last()?.to_vec()));
+        match self {
+            Self::Changes(chunk, _) => of(&chunk.keys),
+            Self::Deleted(keys, _) => of(keys),
+            Self::Rows(run, _) => {
+                let range = run.meta().files.key_range.as_ref()?;
+                Some((range.min.clone(), range.max.clone()))
+            }
+        }
+    }
+
+    /// A cursor on it, rows projected to some stored columns.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn open(self, projection: &[usize], batch_rows: usize) -> Result<Cursor> {
+        match self {
+            Self::Changes(chunk, range) => Cursor::changes(&chunk, range, projection),
+            Self::Rows(run, range) => Cursor::run(run, range, projection, batch_rows),
+            Self::Deleted(keys, range) => Ok(Cursor::deleted(keys, range)),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Opens a database: what the last process left, checked, becomes the state that readers and writers see.
+//!
+//! In: a folder. Out: [`State`], and an [`OpenReport`] of what was found.
+//! Invariants: nothing is removed, cut or written before manifest and log were read and found whole. The newest
+//! manifest is the truth; if the log knows of a newer one, or that one is damaged, that is [`Error::Corrupt`], never
+//! an older state. Recovery may be interrupted anywhere and started again.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use crate::config::Options;
+use crate::disk::api::{Disk, DiskLock, at};
+use crate::disk::path;
+use crate::error::{Damage, Error, Result};
+use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId, WalId};
+use crate::publish::{random_digest, write_manifest};
+use crate::rows::key::codec::KeyCodec;
+use crate::rows::keys::Keys;
+use crate::state::{Counters, Current, Publisher, Signal, State, Writer};
+use crate::sweep::sweep_folder;
+use crate::version::manifest::{FORMAT, Manifest, TableManifest};
+use crate::version::run::Run;
+use crate::version::table::TableVersion;
+use crate::version::view::{TableView, View};
+use crate::wal::body::{RawChanges, manifest_body};
+use crate::wal::log::Wal;
+use crate::wal::record::{RecordKind, SEGMENT_HEADER_BYTES};
+use crate::wal::replay::{RecordPlace, Replayed, TornTail, replay};
+
+/// What opening a database found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// The database was created.
+    pub created: bool,
+    /// Write batches that were read from the log again.
+    pub replayed: u64,
+    /// The end of the log that was cut off: part of a sync group that no caller was told was durable.
+    pub torn: Option<TornTail>,
+    /// Files that nobody named and that were removed: left by work that was never committed.
+    pub swept: Vec<String>,
+}
+
+/// Opens the database in a folder, or creates it.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::NoDatabase`], [`Error::NotADatabase`], [`Error::Corrupt`], [`Error::FormatTooNew`],
+/// [`Error::UnknownFeature`], the disk's.
+pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(State, OpenReport)> {
+    options.check()?;
+    check_folder(&*disk, options.create)?;
+    disk.create_dir("").map_err(at("create", "the database folder"))?;
+    let locked = disk.lock(path::LOCK).map_err(at("lock", path::LOCK))?;
+    let lock = locked.ok_or_else(|| Error::Locked { path: disk.describe() })?;
+    match newest_manifest(&*disk)? {
+        Some(id) => recover(disk, options, lock, id),
+        None => create(disk, options, lock),
+    }
+}
+
+/// Refuses folders that hold something else, before anything is written into them.
+fn check_folder(disk: &dyn Disk, create: bool) -> Result<()> {
+    let names = match disk.list("") {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(at("list", "the database folder")(error)),
+    };
+    let ours = [path::LOCK, path::MANIFESTS, path::WAL, path::TABLES, path::STAGING];
+    if names.iter().any(|name| name == path::MANIFESTS) {
+        return Ok(());
+    }
+    if let Some(found) = names.into_iter().find(|name| !ours.contains(&name.as_str())) {
+        return Err(Error::NotADatabase { path: disk.describe(), found });
+    }
+    if create { Ok(()) } else { Err(Error::NoDatabase { path: disk.describe() }) }
+}
+
+fn newest_manifest(disk: &dyn Disk) -> Result<Option<ManifestId>> {
+    let names = match disk.list(path::MANIFESTS) {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at("list", path::MANIFESTS)(error)),
+    };
+    Ok(names.iter().filter_map(|name| path::parse_manifest(name)).max())
+}
+
+/// Creates a database in a folder without a manifest. A log with records would mean that the manifest was lost.
+fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Result<(State, OpenReport)> {
+    for folder in [path::MANIFESTS, path::WAL, path::TABLES, path::STAGING] {
+        disk.create_dir(folder).map_err(at("create", folder))?;
+    }
+    disk.sync_dir("").map_err(at("sync", "the database folder"))?;
+    for name in disk.list(path::WAL).map_err(at("list", path::WAL))? {
+        let path = format!("{}/{name}", path::WAL);
+        let file = disk.open(&path).map_err(at("open", &path))?;
+        if name != path::wal(WalId(1))[path::WAL.len() + 1..] || file.len() > SEGMENT_HEADER_BYTES {
+            return Err(Error::corrupt(path::MANIFESTS, Damage::Missing));
+        }
+    }
+    let database = random_digest();
+    let mut wal = Wal::create(disk.clone(), database.0, options.wal_segment_bytes)?;
+    let manifest = Manifest {
+        format: FORMAT,
+        features: Vec::new(),
+        id: ManifestId(1),
+        commit: random_digest(),
+        previous: Digest(0),
+        database,
+        retention_seconds: options.retention_seconds,
+        next_table: TableId(1),
+        next_run: RunId(1),
+        last_seq: SeqNo::NONE,
+        wal_floor: WalId(1),
+        wal_end: wal.end(),
+        tables: Vec::new(),
+    };
+    let bytes = manifest.encode()?;
+    let digest = Digest::of(&bytes);
+    write_manifest(&*disk, &manifest, &bytes).map_err(|failure| failure.error)?;
+    wal.push(RecordKind::Manifest, SeqNo::NONE, &manifest_body(manifest.id, digest));
+    wal.commit().map_err(|failure| failure.error)?;
+    let writer = Writer { wal, next_seq: SeqNo(1), unannounced: None };
+    let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, View::default())?;
+    Ok((state, OpenReport { created: true, ..OpenReport::default() }))
+}
+
+/// Reads back what a manifest and the log behind it say.
+fn recover(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    lock: Box<dyn DiskLock>,
+    id: ManifestId,
+) -> Result<(State, OpenReport)> {
+    let (manifest, digest) = read_manifest(&*disk, id)?;
+    check_previous(&*disk, &manifest)?;
+    let mut tables = BTreeMap::new();
+    for table in &manifest.tables {
+        tables.insert(table.id, open_table(&disk, &manifest, table)?);
+    }
+    let known_end = Some(manifest.wal_end);
+    let mut visit = |place: RecordPlace<'_>, seq: SeqNo, changes: &[RawChanges<'_>]| {
+        changes.iter().try_for_each(|changes| apply(&mut tables, &options, place, seq, changes))
+    };
+    let replayed = replay(&disk, manifest.database.0, manifest.wal_floor, known_end, &mut visit)?;
+    check_announced(&manifest, digest, &replayed)?;
+    let swept = sweep_folder(&*disk, &manifest)?;
+    let last_seq = manifest.last_seq.max(replayed.last_seq);
+    let (end, sealed) = (replayed.end, replayed.sealed);
+    let segment_bytes = options.wal_segment_bytes;
+    let wal = Wal::resume(disk.clone(), manifest.database.0, segment_bytes, end, last_seq, sealed)?;
+    let report =
+        OpenReport { created: false, replayed: replayed.writes, torn: replayed.torn, swept: swept.files };
+    let writer = Writer { wal, next_seq: last_seq.next(), unannounced: None };
+    let view = View::new(tables.into_values());
+    let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, view)?;
+    crate::state::locked(&state.obsolete).extend(swept.kept);
+    tracing::info!(?report, "opened the database");
+    Ok((state, report))
+}
+
+fn read_manifest(disk: &dyn Disk, id: ManifestId) -> Result<(Manifest, Digest)> {
+    let path = path::manifest(id);
+    let file = disk.open(&path).map_err(at("open", &path))?;
+    let bytes = file.map().map_err(at("read", &path))?;
+    Ok((Manifest::decode(&path, id, &bytes)?, Digest::of(&bytes)))
+}
+
+/// If the manifest before is still there, it must be the one that this one followed.
+fn check_previous(disk: &dyn Disk, manifest: &Manifest) -> Result<()> {
+    let path = path::manifest(ManifestId(manifest.id.0 - 1));
+    let Ok(file) = disk.open(&path) else { return Ok(()) };
+    let found = Digest::of(&file.map().map_err(at("read", &path))?);
+    if found == manifest.previous {
+        return Ok(());
+    }
+    Err(Error::corrupt(path, Damage::Digest { expected: manifest.previous, found }))
+}
+
+/// The log must not know of a manifest that is newer than the newest one found.
+fn check_announced(manifest: &Manifest, digest: Digest, replayed: &Replayed) -> Result<()> {
+    match replayed.manifest {
+        Some((id, _)) if id > manifest.id => Err(Error::corrupt(path::manifest(id), Damage::Missing)),
+        Some((id, expected)) if id == manifest.id && expected != digest => {
+            Err(Error::corrupt(path::manifest(id), Damage::Digest { expected, found: digest }))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_table(disk: &Arc<dyn Disk>, manifest: &Manifest, table: &TableManifest) -> Result<TableView> {
+    let path = path::manifest(manifest.id);
+    let schema = table.schema.schema(&path, &table.name)?;
+    let codec = Arc::new(KeyCodec::new(&table.name, &schema)?);
+    let mut runs = Vec::with_capacity(table.runs.len());
+    for meta in &table.runs {
+        runs.push(Arc::new(Run::open(disk, table.id, &schema, meta.clone())?));
+    }
+    let version = Arc::new(TableVersion::new(runs, table.flushed_through)?);
+    let mut view = TableView {
+        id: table.id,
+        name: table.name.as_str().into(),
+        schema,
+        codec,
+        memtables: Vec::new(),
+        version,
+        next_row_id: Arc::new(AtomicI64::new(table.next_row_id)),
+    };
+    view.memtables.push(view.new_memtable()?);
+    Ok(view)
+}
+
+/// Applies one table's part of a write record, unless the runs have it already or the table is gone.
+fn apply(
+    tables: &mut BTreeMap<TableId, TableView>,
+    options: &Options,
+    place: RecordPlace<'_>,
+    seq: SeqNo,
+    raw: &RawChanges<'_>,
+) -> Result<()> {
+    let Some(table) = tables.get_mut(&raw.table) else { return Ok(()) };
+    if seq <= table.version.flushed_through() {
+        return Ok(());
+    }
+    if raw.schema != table.schema.id() {
+        let value = u64::from(raw.schema.0);
+        return Err(place.corrupt(Damage::Field { field: "schema", value }));
+    }
+    let decoded = raw.decode(&table.schema, |batch| table.codec.encode_batch(batch))?;
+    let changes = decoded.map_err(|damage| place.corrupt(damage))?;
+    if !table.schema.has_key() {
+        table.next_row_id.fetch_max(last_row_id(&changes.keys) + 1, Ordering::Relaxed);
+    }
+    table.active().apply(seq, changes)?;
+    if table.active().size_bytes() >= options.memtable_bytes {
+        table.active().freeze();
+        let fresh = table.new_memtable()?;
+        table.memtables.insert(0, fresh);
+    }
+    Ok(())
+}
+
+/// The highest of some row ids, whose encoding is their big-endian bytes with the sign bit flipped.
+fn last_row_id(keys: &Keys) -> i64 {
+    let last = keys.last().and_then(|key| key.try_into().ok()).map_or(1 << 63, u64::from_be_bytes);
+    (last ^ (1 << 63)).cast_signed()
+}
+
+fn assemble(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    lock: Box<dyn DiskLock>,
+    publisher: Publisher,
+    writer: Writer,
+    view: View,
+) -> Result<State> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .thread_name(|index| format!("rustling-{index}"))
+        .build()
+        .map_err(|error| Error::Io {
+            operation: "start",
+            path: "the thread pool".to_owned(),
+            source: std::io::Error::other(error),
+        })?;
+    let visible = SeqNo(writer.next_seq.0 - 1);
+    let next_run = AtomicU64::new(publisher.manifest.next_run.0);
+    Ok(State {
+        disk,
+        options,
+        pool: Arc::new(pool),
+        current: RwLock::new(Current { view: Arc::new(view), visible }),
+        writer: Mutex::new(writer),
+        publisher: Mutex::new(publisher),
+        compacting: Mutex::new(()),
+        flushing: Mutex::new(()),
+        gate: RwLock::new(()),
+        obsolete: Mutex::default(),
+        next_run,
+        poison: OnceLock::new(),
+        background_failure: Mutex::new(None),
+        closed: AtomicBool::new(false),
+        progress: Signal::default(),
+        work: Signal::default(),
+        counters: Counters::default(),
+        lock: Mutex::new(Some(lock)),
+    })
+}
+

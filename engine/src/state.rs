@@ -1,0 +1,217 @@
+//! What an open database is made of, and what guards each part.
+//!
+//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. None of them is held
+//! across a read of data but `flushing` (which only flushes take) and `gate` (closed by the end of a load).
+//! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
+//! - `writer`: the WAL and the next sequence number; held across append and sync.
+//! - `publisher`: the manifest that was committed last.
+//! - `compacting`: held by the one who compacts.
+//! - `flushing`: held by the one who flushes, so that memtables are published in order.
+//! - `gate`: shared by commits; a load closes it while it takes its place in the sequence.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use crate::config::Options;
+use crate::disk::api::{Disk, DiskLock};
+use crate::error::{Error, Result};
+use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
+use crate::read::snapshot::TableSnapshot;
+use crate::version::manifest::Manifest;
+use crate::version::run::Run;
+use crate::version::view::View;
+use crate::wal::log::{CommitFailure, Wal};
+
+/// What readers see.
+#[derive(Clone, Debug)]
+pub struct Current {
+    /// Tables, memtables, runs.
+    pub view: Arc<View>,
+    /// Highest sequence number that is visible.
+    pub visible: SeqNo,
+}
+
+/// What the one who writes the log owns.
+#[derive(Debug)]
+pub struct Writer {
+    /// The log.
+    pub wal: Wal,
+    /// The next sequence number.
+    pub next_seq: SeqNo,
+    /// A committed manifest that the log does not know of yet.
+    pub unannounced: Option<(ManifestId, Digest)>,
+}
+
+/// What the one who publishes owns.
+#[derive(Debug)]
+pub struct Publisher {
+    /// The manifest committed last.
+    pub manifest: Manifest,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// A run that no version names any more.
+#[derive(Debug)]
+pub struct Obsolete {
+    /// Its table.
+    pub table: TableId,
+    /// The run.
+    pub run: RunId,
+    /// Those who still read it.
+    pub readers: Weak<Run>,
+    /// Since when no version names it.
+    pub since: Instant,
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct State {
+    /// The folder.
+    pub disk: Arc<dyn Disk>,
+    /// The choices it was opened with.
+    pub options: Options,
+    /// The pool that parses, sorts and encodes.
+    pub pool: Arc<rayon::ThreadPool>,
+    /// See the file's header.
+    pub current: RwLock<Current>,
+    /// See the file's header.
+    pub writer: Mutex<Writer>,
+    /// See the file's header.
+    pub publisher: Mutex<Publisher>,
+    /// See the file's header.
+    pub compacting: Mutex<()>,
+    /// See the file's header.
+    pub flushing: Mutex<()>,
+    /// See the file's header.
+    pub gate: RwLock<()>,
+    /// Runs to remove once nobody reads them.
+    pub obsolete: Mutex<VecDeque<Obsolete>>,
+    /// The next run id.
+    pub next_run: AtomicU64,
+    /// The first failure that stopped all writes.
+    pub poison: OnceLock<Arc<Error>>,
+    /// Why the last flush or compaction in the background failed, if it did; it is tried again.
+    pub background_failure: Mutex<Option<Arc<Error>>>,
+    /// Set by closing.
+    pub closed: AtomicBool,
+    /// Signalled when memtables were flushed, or the database was poisoned or closed.
+    pub progress: Signal,
+    /// Signalled when there may be something to flush or to compact.
+    pub work: Signal,
+    /// What happened so far.
+    pub counters: Counters,
+    /// Held as long as the database is open.
+    pub lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+/// Counts of what happened since the database was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Write batches committed.
+    pub commits: AtomicU64,
+    /// Times a writer waited for memtables to be flushed.
+    pub stalls: AtomicU64,
+    /// Memtables flushed.
+    pub flushes: AtomicU64,
+    /// Compactions.
+    pub compactions: AtomicU64,
+    /// Sorted parts that loads spilled.
+    pub spills: AtomicU64,
+    /// Bytes that loads spilled.
+    pub spilled_bytes: AtomicU64,
+}
+
+/// A counter that can be waited on.
+#[derive(Debug, Default)]
+pub struct Signal {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Signal {
+    /// The count now; a wait for a later one cannot miss what happens from here on.
+    pub fn now(&self) -> u64 {
+        *locked(&self.count)
+    }
+
+    /// Counts on and wakes all who wait.
+    pub fn raise(&self) {
+        *locked(&self.count) += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the count is another one than `seen`, or some time passed.
+    pub fn wait_at_most(&self, seen: u64, limit: Duration) {
+        let count = locked(&self.count);
+        let waited = self.changed.wait_timeout_while(count, limit, |count| *count == seen);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until the count is another one than `seen`.
+    pub fn wait(&self, seen: u64) {
+        let count = locked(&self.count);
+        drop(self.changed.wait_while(count, |count| *count == seen).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Takes a mutex. A thread that panicked while holding it has poisoned the database where that matters.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// What readers see now.
+    pub fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what readers see, in one step.
+    pub fn change_current(&self, change: impl FnOnce(&mut Current)) {
+        change(&mut self.current.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A table as it is now.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn snapshot(&self, name: &str) -> Result<TableSnapshot> {
+        let current = self.current();
+        Ok(TableSnapshot::new(current.view.named(name)?.clone(), current.visible))
+    }
+
+    /// A run id that was never given out.
+    pub fn new_run_id(&self) -> RunId {
+        RunId(self.next_run.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Stops all writes of this handle, for good.
+    pub fn poison(&self, error: Error) -> Error {
+        let source = self.poison.get_or_init(|| {
+            tracing::error!(%error, "the database is poisoned: reads go on, writes need it to be reopened");
+            Arc::new(error)
+        });
+        let source = source.clone();
+        self.progress.raise();
+        self.work.raise();
+        Error::Poisoned { source }
+    }
+
+    /// The error of a failed commit; stops all writes if its outcome is unknown.
+    pub fn fail(&self, failure: CommitFailure) -> Error {
+        if failure.poisoned { self.poison(failure.error) } else { failure.error }
+    }
+
+    /// Refuses where writing is over.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; [`Error::Closed`].
+    pub fn check_open(&self) -> Result<()> {
+        if let Some(source) = self.poison.get() {
+            return Err(Error::Poisoned { source: source.clone() });
+        }
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,227 @@
+//! The manifest: one file that names everything a committed state consists of.
+//!
+//! In: a [`Manifest`]; bytes of a manifest file. Out: bytes; a checked [`Manifest`].
+//! Invariants: manifest `N` is created if absent and never changed; it holds the digest of `N - 1`. A manifest of a
+//! newer format, or with a feature this version does not know, is refused by name and never overwritten.
+//! Bytes: FORMAT.md, "Manifest".
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use arrow::ipc::convert::{IpcSchemaEncoder, try_schema_from_flatbuffer_bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Damage, Error, Result};
+use crate::id::{ColumnId, Digest, ManifestId, RunId, SchemaId, SeqNo, TableId, WalId};
+use crate::rows::schema::TableSchema;
+use crate::version::run::RunMeta;
+use crate::wal::log::LogEnd;
+
+/// Newest format this version reads and the one it writes.
+pub const FORMAT: u32 = 1;
+/// How errors name the state in memory.
+pub const CURRENT_MANIFEST: &str = "manifest";
+/// First bytes of the file; the checksum of the text follows as 8 hexadecimal digits and a line end.
+const HEADER: &str = "rustling manifest crc32c ";
+const HEADER_BYTES: usize = HEADER.len() + 9;
+
+/// A committed state of a database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Format of all files of the database.
+    pub format: u32,
+    /// Features that a reader must know.
+    pub features: Vec<String>,
+    /// Its number.
+    pub id: ManifestId,
+    /// Random number that tells this commit from any other.
+    pub commit: Digest,
+    /// Digest of the manifest before, zero for the first.
+    pub previous: Digest,
+    /// Random number of the database.
+    pub database: Digest,
+    /// How long files that nobody needs are kept for readers elsewhere.
+    pub retention_seconds: u64,
+    /// Next table id.
+    pub next_table: TableId,
+    /// Next run id.
+    pub next_run: RunId,
+    /// Highest sequence number given out when it was written, or higher than any before it.
+    pub last_seq: SeqNo,
+    /// Oldest WAL segment that is needed.
+    pub wal_floor: WalId,
+    /// Where the durable WAL ended when it was written; the WAL never ends before.
+    pub wal_end: LogEnd,
+    /// The tables, ascending by id.
+    pub tables: Vec<TableManifest>,
+}
+
+/// A table in a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableManifest {
+    /// Its id.
+    pub id: TableId,
+    /// Its name.
+    pub name: String,
+    /// Its columns and key.
+    pub schema: SchemaManifest,
+    /// Every change up to here is in the runs.
+    pub flushed_through: SeqNo,
+    /// The next row id of a table without a key, or lower.
+    pub next_row_id: i64,
+    /// Its runs.
+    pub runs: Vec<RunMeta>,
+}
+
+/// A schema in a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SchemaManifest {
+    /// Which state of the table's schema.
+    pub id: SchemaId,
+    /// Ids of the stored columns.
+    pub column_ids: Vec<ColumnId>,
+    /// Names of the key columns; empty for a table without a key.
+    pub key: Vec<String>,
+    /// The user's columns: an Arrow IPC schema message in hexadecimal.
+    pub arrow: String,
+}
+
+impl SchemaManifest {
+    /// Describes a schema.
+    pub fn new(schema: &TableSchema) -> Self {
+        let message = IpcSchemaEncoder::new().schema_to_fb(schema.user());
+        let key = if schema.has_key() { schema.key_names() } else { Vec::new() };
+        Self {
+            id: schema.id(),
+            column_ids: schema.column_ids().to_vec(),
+            key: key.into_iter().map(str::to_owned).collect(),
+            arrow: hex(message.finished_data()),
+        }
+    }
+
+    /// The schema it describes, checked again.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the bytes are no Arrow schema; else as [`TableSchema::with_ids`].
+    pub fn schema(&self, path: &str, table: &str) -> Result<Arc<TableSchema>> {
+        let bytes = unhex(&self.arrow).ok_or_else(|| {
+            let value = self.arrow.len() as u64;
+            Error::corrupt(path, Damage::Field { field: "arrow", value })
+        })?;
+        let arrow = decode_schema(&bytes).map_err(|damage| Error::corrupt(path, damage))?;
+        let key: Vec<&str> = self.key.iter().map(String::as_str).collect();
+        TableSchema::with_ids(table, self.id, &arrow, &key, self.column_ids.clone()).map(Arc::new)
+    }
+}
+
+fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
+    std::panic::catch_unwind(|| try_schema_from_flatbuffer_bytes(bytes))
+        .map_err(|_| Damage::DecoderPanic)?
+        .map_err(Damage::Arrow)
+}
+
+impl Manifest {
+    /// The bytes of its file.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::corrupt(CURRENT_MANIFEST, Damage::Json(error)))?;
+        let mut bytes = format!("{HEADER}{:08x}\n", crc32c::crc32c(&text)).into_bytes();
+        bytes.extend_from_slice(&text);
+        Ok(bytes)
+    }
+
+    /// Reads and checks a manifest file.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::FormatTooNew`]; [`Error::UnknownFeature`].
+    pub fn decode(path: &str, id: ManifestId, bytes: &[u8]) -> Result<Self> {
+        let text = check_header(path, bytes)?;
+        let json = |error| Error::corrupt(path, Damage::Json(error));
+        let version: FormatFields = serde_json::from_slice(text).map_err(json)?;
+        if version.format > FORMAT {
+            return Err(Error::FormatTooNew { path: path.to_owned(), found: version.format, supported: FORMAT });
+        }
+        if let Some(feature) = version.features.into_iter().next() {
+            return Err(Error::UnknownFeature { path: path.to_owned(), feature });
+        }
+        let manifest: Self = serde_json::from_slice(text).map_err(json)?;
+        manifest.check(path, id)?;
+        Ok(manifest)
+    }
+
+    fn check(&self, path: &str, id: ManifestId) -> Result<()> {
+        let agree = |fact, expected, found| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(Error::corrupt(path, Damage::Disagreement { fact, expected, found }))
+        };
+        agree("the manifest's number", id.0, self.id.0)?;
+        let mut names = std::collections::HashSet::new();
+        let mut last = TableId(0);
+        for table in &self.tables {
+            if table.id <= last || table.id >= self.next_table || !names.insert(&table.name) {
+                return Err(Error::corrupt(path, Damage::Field { field: "table id", value: table.id.0 }));
+            }
+            last = table.id;
+            for run in &table.runs {
+                if run.files.run >= self.next_run || run.min_seq > run.max_seq {
+                    return Err(Error::corrupt(path, Damage::Field { field: "run", value: run.files.run.0 }));
+                }
+            }
+        }
+        agree("the WAL segment it ends in", self.wal_end.segment.0.max(self.wal_floor.0), self.wal_end.segment.0)
+    }
+}
+
+/// The fields that every format has.
+#[derive(Deserialize)]
+struct FormatFields {
+    format: u32,
+    features: Vec<String>,
+}
+
+/// Checks header and checksum; returns the text.
+fn check_header<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
+    let Some((header, text)) = bytes.split_at_checked(HEADER_BYTES) else {
+        let (needed, available) = (HEADER_BYTES as u64, bytes.len() as u64);
+        return Err(Error::corrupt_at(path, 0, Damage::Truncated { field: "header", needed, available }));
+    };
+    let found = crc32c::crc32c(text);
+    let expected = format!("{HEADER}{found:08x}\n");
+    if header == expected.as_bytes() {
+        return Ok(text);
+    }
+    let written = header.get(HEADER.len()..HEADER_BYTES - 1).and_then(|digits| std::str::from_utf8(digits).ok());
+    match written.and_then(|digits| u32::from_str_radix(digits, 16).ok()) {
+        Some(expected) if header.starts_with(HEADER.as_bytes()) && expected != found => {
+            Err(Error::corrupt(path, Damage::Checksum { expected, found }))
+        }
+        _ => Err(Error::corrupt_at(path, 0, Damage::Magic { expected: *b"rustling", found: first_eight(header) })),
+    }
+}
+
+fn first_eight(bytes: &[u8]) -> [u8; 8] {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&bytes[..8]);
+    eight
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}

@@ -1,0 +1,9 @@
+//! Which runs a table consists of, and which state of the database is committed.
+
+pub mod run;
+
+pub mod manifest;
+
+pub mod table;
+
+pub mod view;

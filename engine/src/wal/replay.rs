@@ -1,0 +1,217 @@
+//! Reads the log back when a database opens.
+//!
+//! In: the segments from the manifest's floor on. Out: every write record in order, and where the log ends.
+//! Invariants: a damaged record is a torn tail only if nothing behind it shows that it was durable once: no intact
+//! record written after it, no later segment, no log end recorded by a manifest. Else it is [`Error::Corrupt`].
+
+use std::sync::Arc;
+
+use crate::disk::api::{Disk, at};
+use crate::disk::path;
+use crate::error::{Damage, Error, Result};
+use crate::id::{Digest, ManifestId, SeqNo, WalId};
+use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
+use crate::wal::log::{LogEnd, Sealed};
+use crate::wal::record::{
+    Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame,
+};
+
+/// A torn tail that was found and left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment's file.
+    pub path: String,
+    /// Where the tail starts.
+    pub offset: u64,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// What the log held.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Behind the last intact record.
+    pub end: LogEnd,
+    /// Highest sequence number seen.
+    pub last_seq: SeqNo,
+    /// Complete segments, oldest first.
+    pub sealed: Vec<Sealed>,
+    /// The newest manifest that the log knows of.
+    pub manifest: Option<(ManifestId, Digest)>,
+    /// The torn tail, if there was one: part of a sync group that was never acknowledged.
+    pub torn: Option<TornTail>,
+    /// Write records seen.
+    pub writes: u64,
+}
+
+/// Where a record lies, for errors about its body.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordPlace<'a> {
+    /// The segment's file.
+    pub path: &'a str,
+    /// Where the record starts.
+    pub offset: u64,
+}
+
+impl RecordPlace<'_> {
+    /// Damage found in the record.
+    pub fn corrupt(&self, damage: Damage) -> Error {
+        Error::corrupt_at(self.path, self.offset, damage)
+    }
+}
+
+/// What is done with each write record: its place, its sequence number, its changes.
+pub type Visit<'a> = dyn FnMut(RecordPlace<'_>, SeqNo, &[RawChanges<'_>]) -> Result<()> + 'a;
+
+/// Reads the log from segment `floor` on and visits every write record in order. The log reached at least `known_end`
+/// when a manifest recorded it.
+///
+/// # Errors
+/// [`Error::Corrupt`] for anything but a torn tail; the visitor's errors; the disk's.
+pub fn replay(
+    disk: &Arc<dyn Disk>,
+    database: u128,
+    floor: WalId,
+    known_end: Option<LogEnd>,
+    visit: &mut Visit<'_>,
+) -> Result<Replayed> {
+    let mut replay = Replay {
+        disk,
+        database,
+        known_end,
+        found: Replayed {
+            end: LogEnd { segment: floor, length: 0 },
+            last_seq: SeqNo::NONE,
+            sealed: Vec::new(),
+            manifest: None,
+            torn: None,
+            writes: 0,
+        },
+    };
+    let mut segment = Some(floor);
+    while let Some(id) = segment {
+        segment = replay.segment(id, visit)?;
+    }
+    replay.check_end()?;
+    Ok(replay.found)
+}
+
+struct Replay<'a> {
+    disk: &'a Arc<dyn Disk>,
+    database: u128,
+    known_end: Option<LogEnd>,
+    found: Replayed,
+}
+
+impl Replay<'_> {
+    /// Reads one segment; returns the next one if this one is sealed.
+    fn segment(&mut self, id: WalId, visit: &mut Visit<'_>) -> Result<Option<WalId>> {
+        let path = path::wal(id);
+        let bytes = self.read(&path)?;
+        check_segment_header(&path, &bytes, id, self.database)?;
+        let mut offset = SEGMENT_HEADER_BYTES;
+        let mut next = None;
+        while offset < bytes.len() as u64 && next.is_none() {
+            let place = RecordPlace { path: &path, offset };
+            match read_frame(&bytes, id, offset) {
+                Ok(frame) => {
+                    next = self.record(place, &frame, visit)?;
+                    offset = frame.end;
+                }
+                Err(damage) => {
+                    self.torn_tail(place, id, &bytes, damage)?;
+                    break;
+                }
+            }
+        }
+        self.found.end = LogEnd { segment: id, length: offset };
+        match next {
+            Some(next) if offset < bytes.len() as u64 || next != id.next() => {
+                let damage = Damage::Field { field: "next segment", value: next.0 };
+                Err(Error::corrupt_at(path, offset, damage))
+            }
+            Some(next) => {
+                self.found.sealed.push(Sealed { id, max_seq: self.found.last_seq });
+                Ok(Some(next))
+            }
+            None => self.check_no_segment_follows(id).map(|()| None),
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<bytes::Bytes> {
+        let file = self.disk.open(path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                return Error::corrupt(path, Damage::Missing);
+            }
+            at("open", path)(error)
+        })?;
+        let length = usize::try_from(file.len()).map_err(|_| {
+            Error::corrupt(path, Damage::Field { field: "length", value: file.len() })
+        })?;
+        let mut bytes = vec![0; length];
+        file.read_at(0, &mut bytes).map_err(at("read", path))?;
+        Ok(bytes.into())
+    }
+
+    /// Takes one record; returns the next segment if it seals this one.
+    fn record(&mut self, place: RecordPlace<'_>, frame: &Frame<'_>, visit: &mut Visit<'_>) -> Result<Option<WalId>> {
+        match frame.kind {
+            RecordKind::Write => {
+                if frame.seq <= self.found.last_seq {
+                    let (expected, found) = (self.found.last_seq.next().0, frame.seq.0);
+                    return Err(place.corrupt(Damage::Disagreement { fact: "the sequence number", expected, found }));
+                }
+                self.found.last_seq = frame.seq;
+                self.found.writes += 1;
+                let changes = read_changes(frame.body).map_err(|damage| place.corrupt(damage))?;
+                visit(place, frame.seq, &changes)?;
+                Ok(None)
+            }
+            RecordKind::Manifest => {
+                let manifest = read_manifest_body(frame.body).map_err(|damage| place.corrupt(damage))?;
+                self.found.last_seq = self.found.last_seq.max(frame.seq);
+                self.found.manifest = Some(manifest);
+                Ok(None)
+            }
+            RecordKind::Sealed => read_sealed_body(frame.body).map(Some).map_err(|damage| place.corrupt(damage)),
+        }
+    }
+
+    /// Accepts a damaged record as a torn tail, or says why it is none.
+    fn torn_tail(&mut self, place: RecordPlace<'_>, id: WalId, bytes: &[u8], damage: Damage) -> Result<()> {
+        let was_durable = self.known_end.is_some_and(|end| LogEnd { segment: id, length: place.offset } < end);
+        if was_durable {
+            return Err(place.corrupt(damage));
+        }
+        if let Some(intact_at) = intact_behind(bytes, id, place.offset) {
+            return Err(place.corrupt(Damage::MidLog { intact_at }));
+        }
+        let torn = bytes.len() as u64 - place.offset;
+        self.found.torn = Some(TornTail { path: place.path.to_owned(), offset: place.offset, bytes: torn });
+        Ok(())
+    }
+
+    /// Behind a segment that is not sealed there may be one that was just begun, but none with records.
+    fn check_no_segment_follows(&self, id: WalId) -> Result<()> {
+        let names = self.disk.list(path::WAL).map_err(at("list", path::WAL))?;
+        let later = names.iter().filter_map(|name| path::parse_wal(name)).filter(|other| *other > id);
+        for other in later {
+            let path = path::wal(other);
+            let bytes = self.read(&path)?;
+            if other > id.next() || bytes.len() as u64 > SEGMENT_HEADER_BYTES {
+                let damage = Damage::Disagreement { fact: "the last segment", expected: id.0, found: other.0 };
+                return Err(Error::corrupt(path, damage));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<()> {
+        let Some(known) = self.known_end else { return Ok(()) };
+        if self.found.end >= known {
+            return Ok(());
+        }
+        let damage = Damage::Length { expected: known.length, found: self.found.end.length };
+        Err(Error::corrupt(path::wal(known.segment), damage))
+    }
+}
