@@ -1,7 +1,7 @@
 //! The seam to the disk: everything the engine does to files goes through [`Disk`].
 //!
 //! In: paths relative to the database folder, `/` between parts, made of ids and fixed words only (see
-//! [`crate::disk::path`]). Out: plain `std::io` results; the caller adds operation and path.
+//! [`crate::disk::path`]); anything else is `InvalidInput`. Out: plain `std::io` results; the caller adds operation and path.
 //! Invariants: what a crash leaves is what was synced. Bytes of a file survive after [`WriteFile::sync`]; a name made,
 //! linked, renamed or removed survives after [`Disk::sync_dir`] of its folder; neither implies the other. A file is
 //! never changed once it was linked or renamed to its final name, WAL segments excepted, which only grow.
@@ -17,7 +17,7 @@ use crate::error::Error;
 /// A folder with files: the local file system, memory, or a simulation of one that loses power.
 pub trait Disk: Send + Sync + Debug {
     /// Makes a folder below the database folder, and its parents; that it is there already is no error.
-    /// `""` is the database folder itself.
+    /// `""` is the database folder itself; its name, which no [`Disk::sync_dir`] reaches, is durable with this call.
     fn create_dir(&self, dir: &str) -> io::Result<()>;
 
     /// Names of the files and folders directly in a folder, ascending. `NotFound` if the folder is not there.
@@ -29,7 +29,8 @@ pub trait Disk: Send + Sync + Debug {
     /// Creates a new file for appending; `AlreadyExists` if the name is taken.
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>>;
 
-    /// Opens a file for appending after cutting it to its first `length` bytes; `InvalidInput` if it is shorter.
+    /// Opens a file for appending after cutting it to its first `length` bytes; `InvalidInput` if it is shorter. The
+    /// cut is durable with the next [`WriteFile::sync`].
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>>;
 
     /// Opens a file for reading.
@@ -38,7 +39,8 @@ pub trait Disk: Send + Sync + Debug {
     /// Gives a file a second name; `AlreadyExists` if that name is taken (the atomic "create if absent").
     fn link(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Gives a file another name, replacing what has that name.
+    /// Gives a file (no folder) another name, replacing the file that has that name. Within one folder a crash leaves
+    /// the old name or the new one; between folders the two are made durable each by its own [`Disk::sync_dir`].
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a name of a file.

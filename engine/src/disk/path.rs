@@ -1,7 +1,10 @@
 //! Where each file of a database lies, relative to the database folder.
 //!
 //! In: ids. Out: paths, and ids back from the names found in a folder.
-//! Invariants: a path is made of ids and fixed words, never of a user's name. FORMAT.md, "Files", is the map.
+//! Invariants: a path is made of ids and fixed words, never of a user's name. FORMAT.md, "Files", is the map. What is
+//! no such path is refused by every disk, so that nothing reaches a file outside the database folder.
+
+use std::io;
 
 use crate::id::{ManifestId, RunId, TableId, WalId};
 
@@ -83,6 +86,23 @@ pub fn parse_run(name: &str) -> Option<(RunId, RunFile)> {
 /// Path of a file that is being made; `name` is a word and numbers.
 pub fn staging(name: &str) -> String {
     format!("{STAGING}/{name}")
+}
+
+/// Refuses what is no path of a file in the database folder.
+pub(crate) fn check_file(path: &str) -> io::Result<()> {
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    let allowed = path.split('/').all(plain);
+    allowed.then_some(()).ok_or(io::ErrorKind::InvalidInput.into())
+}
+
+/// Refuses what is neither the database folder nor the path of a folder in it.
+pub(crate) fn check_folder(dir: &str) -> io::Result<()> {
+    if dir.is_empty() { Ok(()) } else { check_file(dir) }
+}
+
+/// The folder of a path, and the name in it.
+pub(crate) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
 }
 
 /// Exactly 20 digits.
