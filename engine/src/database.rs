@@ -26,7 +26,7 @@ use crate::read::snapshot::TableSnapshot;
 use crate::recover::{OpenReport, open};
 use crate::report::{DatabaseReport, report};
 use crate::rows::change::WriteBatch;
-use crate::rows::key::codec::KeyCodec;
+use crate::rows::key::KeyCodec;
 use crate::rows::schema::{TableSchema, check_table_name};
 use crate::source::BatchSource;
 use crate::state::{Current, State, locked};
@@ -176,6 +176,35 @@ impl Database {
                 Ok(())
             }
         }
+    }
+
+    /// Applies several write batches as one group with one sync; each is applied or refused on its own.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Closed`]; per batch, as [`Database::write`].
+    pub fn write_group(&self, batches: &[WriteBatch]) -> Result<Vec<Result<SeqNo>>> {
+        self.state.check_open()?;
+        self.wait_for_memory()?;
+        let (done, answers) = bounded(batches.len());
+        let mut group = Vec::with_capacity(batches.len());
+        let mut results: Vec<Option<Result<SeqNo>>> = batches.iter().map(|_| None).collect();
+        for (index, batch) in batches.iter().enumerate() {
+            match prepare_batch(&self.state, batch) {
+                Ok(batch) if batch.is_empty() => results[index] = Some(Ok(self.state.current().visible)),
+                Ok(batch) => {
+                    let done = done.clone();
+                    let done: Done = Box::new(move |answer| drop(done.send((index, answer))));
+                    group.push(Pending { batch, done });
+                }
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
+        drop(done);
+        commit_group(&self.state, group);
+        for (index, answer) in answers {
+            results[index] = Some(answer);
+        }
+        Ok(results.into_iter().map(|result| result.unwrap_or(Err(Error::Closed))).collect())
     }
 
     /// Waits until the memtables have room: back-pressure.

@@ -16,7 +16,6 @@ use crate::memtable::table::Memtable;
 use crate::state::{Current, Obsolete, Publisher, State, locked};
 use crate::version::manifest::{Manifest, SchemaManifest, TableManifest};
 use crate::version::run::Run;
-use crate::version::table::TableVersion;
 use crate::version::view::{TableView, View};
 use crate::wal::body::manifest_body;
 use crate::wal::log::CommitFailure;

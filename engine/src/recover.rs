@@ -16,7 +16,7 @@ use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId, WalId};
 use crate::publish::{random_digest, write_manifest};
-use crate::rows::key::codec::KeyCodec;
+use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::state::{Counters, Current, Publisher, Signal, State, Writer};
 use crate::sweep::sweep_folder;

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::id::SeqNo;
 use crate::rows::change::{DELETED, SortedChanges};
 use crate::rows::keys::Keys;
-use crate::rows::row_form::encode::RowForm;
+use crate::rows::row_form::RowForm;
 
 /// Bytes that an entry costs beside its key and its row, about.
 const ENTRY_BYTES: usize = 96;

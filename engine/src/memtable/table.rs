@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::id::SeqNo;
 use crate::memtable::row_chunk::RowChunk;
 use crate::rows::change::SortedChanges;
-use crate::rows::row_form::encode::RowForm;
+use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
 use crate::wal::body::ROW_FORM_ROWS_MAX;
 

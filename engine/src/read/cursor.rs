@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::memtable::table::VisibleChunk;
 use crate::rows::change::DELETED;
 use crate::rows::keys::Keys;
-use crate::sst::reader::SstRows;
+use crate::sst::rows::SstRows;
 use crate::version::run::Run;
 
 /// Batches in key order with their encoded keys.

@@ -134,7 +134,7 @@ impl TableSnapshot {
     /// # Errors
     /// A key that does not fit the table.
     pub fn key_range(&self, start: Bound<&RecordBatch>, end: Bound<&RecordBatch>) -> Result<KeyInterval> {
-        let encode = |bound: Bound<&RecordBatch>| {
+        let encode = |bound: Bound<&RecordBatch>| -> Result<Bound<Vec<u8>>> {
             Ok(match bound {
                 Bound::Included(key) => Bound::Included(self.encode_key(key)?),
                 Bound::Excluded(key) => Bound::Excluded(self.encode_key(key)?),
@@ -147,7 +147,7 @@ impl TableSnapshot {
     /// The encoding of a key given as a batch of one row.
     fn encode_key(&self, key: &RecordBatch) -> Result<Vec<u8>> {
         let expected = self.table.schema.key_schema();
-        let mismatch = |mismatch| Error::SchemaMismatch { table: self.table.name.to_string(), mismatch };
+        let mismatch = |mismatch: Mismatch| Error::SchemaMismatch { table: self.table.name.to_string(), mismatch };
         if key.num_columns() != expected.fields().len() {
             let (expected, found) = (expected.fields().len(), key.num_columns());
             return Err(mismatch(Mismatch::ColumnCount { expected, found }));

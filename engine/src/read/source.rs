@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::id::SeqNo;
 use crate::memtable::table::VisibleChunk;
 use crate::read::cursor::Cursor;
-use crate::rows::key::codec::KeyCodec;
+use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::sst::key_index::block::Rank;
 use crate::sst::key_index::reader::KeyIndex;

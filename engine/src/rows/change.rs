@@ -15,7 +15,7 @@ use arrow::datatypes::Schema;
 use crate::error::{Error, Mismatch, Result};
 use crate::id::TableId;
 use crate::rows::canonical::{canonicalize_keys, compact};
-use crate::rows::key::codec::KeyCodec;
+use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use arrow::ipc::convert::{IpcSchemaEncoder, try_schema_from_flatbuffer_bytes};
+use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
+use arrow::ipc::root_as_schema;
+use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Damage, Error, Result};
@@ -82,7 +84,7 @@ pub struct SchemaManifest {
     pub column_ids: Vec<ColumnId>,
     /// Names of the key columns; empty for a table without a key.
     pub key: Vec<String>,
-    /// The user's columns: an Arrow IPC schema message in hexadecimal.
+    /// The user's columns: an Arrow IPC `Schema` (a FlatBuffer) in hexadecimal.
     pub arrow: String,
 }
 
@@ -115,9 +117,8 @@ impl SchemaManifest {
 }
 
 fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
-    std::panic::catch_unwind(|| try_schema_from_flatbuffer_bytes(bytes))
-        .map_err(|_| Damage::DecoderPanic)?
-        .map_err(Damage::Arrow)
+    let decode = || root_as_schema(bytes).map(fb_to_schema).map_err(|error| ArrowError::ParseError(error.to_string()));
+    std::panic::catch_unwind(decode).map_err(|_| Damage::DecoderPanic)?.map_err(Damage::Arrow)
 }
 
 impl Manifest {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::api::Disk;
 use crate::error::Result;
 use crate::id::{RunId, SeqNo, TableId};
-use crate::rows::key::codec::KeyCodec;
+use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::id::TableId;
 use crate::memtable::table::Memtable;
 use crate::rows::change::TableRef;
-use crate::rows::key::codec::KeyCodec;
+use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::version::table::TableVersion;
 

@@ -17,7 +17,7 @@ use crate::error::{Damage, Result};
 use crate::id::{Digest, ManifestId, SchemaId, TableId, WalId};
 use crate::rows::change::{DELETED, SortedChanges, TableChanges};
 use crate::rows::keys::Keys;
-use crate::rows::row_form::encode::RowForm;
+use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
 
 /// Changes of at most this many rows are written row by row.
