@@ -1,0 +1,3 @@
+//! The project as a whole.
+
+mod tidy;
