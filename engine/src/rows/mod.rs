@@ -1,4 +1,16 @@
-//! Rows: schemas, keys, changes.
+//! Rows: schemas, how values lie in memory, keys, rows as bytes.
 
 pub mod schema;
+
 pub mod keys;
+
+pub(crate) mod physical;
+
+#[cfg(test)]
+pub(crate) mod samples;
+
+pub mod key;
+
+pub mod canonical;
+
+pub mod row_form;
