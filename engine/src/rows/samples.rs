@@ -2,6 +2,7 @@
 //!
 //! In: a seeded generator. Out: arrays with many edge values and many repetitions.
 
+use std::convert::identity;
 use std::sync::Arc;
 
 use arrow::array::builder::{
@@ -9,7 +10,8 @@ use arrow::array::builder::{
     StringBuilder, StringViewBuilder,
 };
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, StructArray,
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
+    StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit, i256};
@@ -22,13 +24,46 @@ use crate::rows::physical::{Half, Native, Physical, native_array};
 pub(crate) fn flat_types() -> Vec<DataType> {
     use DataType::*;
     let mut types = vec![
-        Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64, Float16, Float32, Float64, Date32, Date64,
-        Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView,
+        Boolean,
+        Int8,
+        Int16,
+        Int32,
+        Int64,
+        UInt8,
+        UInt16,
+        UInt32,
+        UInt64,
+        Float16,
+        Float32,
+        Float64,
+        Date32,
+        Date64,
+        Utf8,
+        LargeUtf8,
+        Utf8View,
+        Binary,
+        LargeBinary,
+        BinaryView,
     ];
-    types.extend([Decimal32(9, 2), Decimal64(18, -3), Decimal128(38, 10), Decimal256(76, 0)]);
-    types.extend([FixedSizeBinary(1), FixedSizeBinary(16), Time32(TimeUnit::Second), Time32(TimeUnit::Millisecond)]);
+    types.extend([
+        Decimal32(9, 2),
+        Decimal64(18, -3),
+        Decimal128(38, 10),
+        Decimal256(76, 0),
+    ]);
+    types.extend([
+        FixedSizeBinary(1),
+        FixedSizeBinary(16),
+        Time32(TimeUnit::Second),
+        Time32(TimeUnit::Millisecond),
+    ]);
     types.extend([Time64(TimeUnit::Microsecond), Time64(TimeUnit::Nanosecond)]);
-    for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
+    for unit in [
+        TimeUnit::Second,
+        TimeUnit::Millisecond,
+        TimeUnit::Microsecond,
+        TimeUnit::Nanosecond,
+    ] {
         types.push(Timestamp(unit, None));
         types.push(Timestamp(unit, Some("Europe/Berlin".into())));
     }
@@ -46,7 +81,8 @@ pub(crate) fn nested_types() -> Vec<DataType> {
         Field::new("keys", DataType::Utf8, false),
         Field::new("values", DataType::Float64, true),
     ]);
-    let tagged = Field::new("item", DataType::Int16, true).with_metadata([("unit".into(), "mm".into())].into());
+    let tagged =
+        Field::new("item", DataType::Int16, true).with_metadata([("unit".into(), "mm".into())].into());
     vec![
         DataType::List(item(DataType::Int32)),
         DataType::List(Arc::new(tagged)),
@@ -54,8 +90,15 @@ pub(crate) fn nested_types() -> Vec<DataType> {
         DataType::FixedSizeList(item(DataType::Boolean), 3),
         pair.clone(),
         DataType::List(item(pair)),
-        DataType::Struct(Fields::from(vec![Field::new("l", DataType::List(item(DataType::BinaryView)), true)])),
-        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false),
+        DataType::Struct(Fields::from(vec![Field::new(
+            "l",
+            DataType::List(item(DataType::BinaryView)),
+            true,
+        )])),
+        DataType::Map(
+            Arc::new(Field::new("entries", DataType::Struct(entries), false)),
+            false,
+        ),
     ]
 }
 
@@ -70,7 +113,9 @@ pub(crate) fn column(rng: &mut StdRng, data_type: &DataType, row_count: usize, n
             Arc::new(BooleanArray::new(values.into(), nulls))
         }
         Physical::Native(native) => numbers(rng, native, data_type, row_count, nulls),
-        Physical::FixedSizeBinary(_) | Physical::Bytes(_) => strings(rng, data_type, row_count, nulls.as_ref()),
+        Physical::FixedSizeBinary(_) | Physical::Bytes(_) => {
+            strings(rng, data_type, row_count, nulls.as_ref())
+        }
         Physical::Nested => nested(rng, data_type, row_count, nulls),
     }
 }
@@ -89,15 +134,27 @@ fn numbers(
     }
     macro_rules! integers {
         ($number:ty) => {
-            numbers!($number, match rng.random_range(0..9) {
-                0 => <$number>::MIN,
-                1 => <$number>::MAX,
-                2 => 0,
-                3 => <$number>::MIN.wrapping_sub(1) / 2,
-                4 => 1,
-                5 => (0 as $number).wrapping_sub(1),
-                6 => 256u32 as $number,
-                _ => rng.random(),
+            numbers!(
+                $number,
+                match rng.random_range(0..9) {
+                    0 => <$number>::MIN,
+                    1 => <$number>::MAX,
+                    2 => 0,
+                    3 => <$number>::MIN.wrapping_sub(1) / 2,
+                    4 => 1,
+                    5 => (0 as $number).wrapping_sub(1),
+                    6 => <$number>::MAX / 2 + 1,
+                    _ => rng.random(),
+                }
+            )
+        };
+    }
+    // Both zeros, a NaN with a payload and both infinities among any bits.
+    macro_rules! floats {
+        ($number:ty, $from_bits:expr, $special:expr) => {
+            numbers!($number, {
+                let special = $special.get(rng.random_range(0..8)).copied();
+                $from_bits(special.unwrap_or_else(|| rng.random()))
             })
         };
     }
@@ -111,49 +168,51 @@ fn numbers(
         Native::U16 => integers!(u16),
         Native::U32 => integers!(u32),
         Native::U64 => integers!(u64),
-        Native::I256 => numbers!(i256, match rng.random_range(0..6) {
-            0 => i256::MIN,
-            1 => i256::MAX,
-            2 => i256::ZERO,
-            3 => i256::MINUS_ONE,
-            _ => i256::from_parts(rng.random(), rng.random()),
-        }),
-        Native::F16 => numbers!(Half, match rng.random_range(0..8) {
-            0 => 0x8000,
-            1 => 0,
-            2 => 0xfe01,
-            3 => 0x7c00,
-            4 => 0xfc00,
-            _ => rng.random(),
-        }),
-        Native::F32 => numbers!(f32, match rng.random_range(0..8) {
-            0 => -0.0,
-            1 => 0.0,
-            2 => f32::from_bits(0xffc0_0001),
-            3 => f32::INFINITY,
-            4 => f32::NEG_INFINITY,
-            _ => f32::from_bits(rng.random()),
-        }),
-        Native::F64 => numbers!(f64, match rng.random_range(0..8) {
-            0 => -0.0,
-            1 => 0.0,
-            2 => f64::from_bits(0x7ff0_0000_0000_0001),
-            3 => f64::INFINITY,
-            4 => f64::NEG_INFINITY,
-            _ => f64::from_bits(rng.random()),
-        }),
+        Native::I256 => numbers!(
+            i256,
+            match rng.random_range(0..6) {
+                0 => i256::MIN,
+                1 => i256::MAX,
+                2 => i256::ZERO,
+                3 => i256::MINUS_ONE,
+                _ => i256::from_parts(rng.random(), rng.random()),
+            }
+        ),
+        Native::F16 => floats!(Half, identity, [0x8000, 0, 0xfe01, 0x7c00, 0xfc00]),
+        Native::F32 => {
+            floats!(
+                f32,
+                f32::from_bits,
+                [1 << 31, 0, 0xffc0_0001, 0x7f80_0000, 0xff80_0000]
+            )
+        }
+        Native::F64 => {
+            floats!(
+                f64,
+                f64::from_bits,
+                [1 << 63, 0, (0x7ff << 52) + 1, 0x7ff << 52, 0xfff << 52]
+            )
+        }
     }
 }
 
 /// Short strings of few characters, among them those that the key encoding escapes, and some long ones.
 fn text(rng: &mut StdRng) -> String {
-    let length = if rng.random_ratio(1, 10) { rng.random_range(0..300) } else { rng.random_range(0..5) };
-    (0..length).map(|_| ['\0', '\u{1}', 'a', 'b', 'ÿ', '\u{10ffff}'][rng.random_range(0..6)]).collect()
+    let length = if rng.random_ratio(1, 10) {
+        rng.random_range(0..300)
+    } else {
+        rng.random_range(0..5)
+    };
+    (0..length)
+        .map(|_| ['\0', '\u{1}', 'a', 'b', 'ÿ', '\u{10ffff}'][rng.random_range(0..6)])
+        .collect()
 }
 
 fn bytes(rng: &mut StdRng, width: Option<usize>) -> Vec<u8> {
     let length = width.unwrap_or_else(|| rng.random_range(0..20));
-    (0..length).map(|_| [0, 1, b'a', 0xfe, 0xff][rng.random_range(0..5)]).collect()
+    (0..length)
+        .map(|_| [0, 1, b'a', 0xfe, 0xff][rng.random_range(0..5)])
+        .collect()
 }
 
 fn strings(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Option<&NullBuffer>) -> ArrayRef {
@@ -163,7 +222,11 @@ fn strings(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Opti
             let mut builder = $builder;
             for row in 0..row_count {
                 let value = $one;
-                if is_null(row) { builder.append_null() } else { builder.append_value(value) }
+                if is_null(row) {
+                    builder.append_null()
+                } else {
+                    builder.append_value(value)
+                }
             }
             Arc::new(builder.finish())
         }};
@@ -179,7 +242,11 @@ fn strings(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Opti
             let mut builder = FixedSizeBinaryBuilder::new(*width);
             for row in 0..row_count {
                 let value = bytes(rng, usize::try_from(*width).ok());
-                if is_null(row) { builder.append_null() } else { builder.append_value(value).unwrap() }
+                if is_null(row) {
+                    builder.append_null()
+                } else {
+                    builder.append_value(value).unwrap()
+                }
             }
             Arc::new(builder.finish())
         }
@@ -197,8 +264,10 @@ fn nested(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Optio
             Arc::new(FixedSizeListArray::new(field.clone(), *size, values, nulls))
         }
         DataType::Struct(fields) => {
-            let columns =
-                fields.iter().map(|field| column(rng, field.data_type(), row_count, field.is_nullable())).collect();
+            let columns = fields
+                .iter()
+                .map(|field| column(rng, field.data_type(), row_count, field.is_nullable()))
+                .collect();
             Arc::new(StructArray::new(fields.clone(), columns, nulls))
         }
         DataType::Map(field, ordered) => {
