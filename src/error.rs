@@ -1,0 +1,92 @@
+//! What can go wrong in the facade: the errors of its parts, and those of files it writes.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use parquet::errors::ParquetError;
+use rustling_engine::error::Error as EngineError;
+use rustling_etl::error::CsvError;
+use rustling_etl::schema_text::SchemaTextError;
+use rustling_table_provider::error::Error as SqlError;
+
+pub use rustling_engine::error::ErrorKind;
+
+/// The facade's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in the facade.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine's error.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// SQL that does not parse, plan, or run.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// A CSV file that cannot be read.
+    #[error(transparent)]
+    Csv(#[from] CsvError),
+    /// A schema text that cannot be understood.
+    #[error("{0}")]
+    SchemaText(#[from] SchemaTextError),
+    /// A file outside the database cannot be written.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    File {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Rows cannot be written as Parquet.
+    #[error("cannot write {}: {source}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Parquet's answer.
+        #[source]
+        source: ParquetError,
+    },
+    /// A load into an existing table named another key or other columns.
+    #[error("table `{table}` has {what} {found}, not {given}; leave the option out or load into another table")]
+    TableDiffers {
+        /// The table.
+        table: String,
+        /// "the key" or "the columns".
+        what: &'static str,
+        /// What the table has.
+        found: String,
+        /// What was given.
+        given: String,
+    },
+    /// Arrow refused an operation on batches in memory.
+    #[error("arrow: {0}")]
+    Arrow(#[from] ArrowError),
+    /// A thread of the query runtime cannot be started.
+    #[error("cannot start the query threads: {0}")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::Sql(error.into())
+    }
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Engine(error) => error.kind(),
+            Self::Sql(error) => error.kind(),
+            Self::File { .. } | Self::Runtime(_) => ErrorKind::Io,
+            Self::Csv(_) | Self::SchemaText(_) | Self::Parquet { .. } | Self::TableDiffers { .. } | Self::Arrow(_) => {
+                ErrorKind::Invalid
+            }
+        }
+    }
+}
