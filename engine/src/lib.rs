@@ -8,5 +8,8 @@ pub mod id;
 pub mod disk;
 pub mod rows;
 
+// Files of a run.
+pub mod sst;
+
 // What a bulk load reads.
 pub mod source;

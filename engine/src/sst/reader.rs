@@ -1,0 +1,186 @@
+//! One run, open for reading.
+//!
+//! In: the manifest's [`SstMeta`] and the table's schema. Out: rows by position, positions by key, deleted keys.
+//! Invariants: constant after open but for what was verified or decoded already, which only grows. What is missing or
+//! of another length is found at open; damage inside of a file when its bytes are first used.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Schema, SchemaRef};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::file::metadata::ParquetMetaData;
+
+use crate::disk::api::Disk;
+use crate::disk::path::{self, RunFile};
+use crate::error::{Damage, Error, Result};
+use crate::id::TableId;
+use crate::rows::schema::TableSchema;
+use crate::sst::key_index::reader::KeyIndex;
+use crate::sst::meta::SstMeta;
+use crate::sst::rows::{SstRows, load_metadata};
+use crate::sst::verified_file::VerifiedFile;
+
+/// A run's files, open.
+#[derive(Debug)]
+pub struct Sst {
+    meta: SstMeta,
+    schema: Arc<TableSchema>,
+    keys: KeyIndex,
+    sst: TableFile,
+    deletes: Option<TableFile>,
+}
+
+impl Sst {
+    /// Opens the files of a run; reads and checks the footer of the key index only.
+    ///
+    /// # Errors
+    /// A file is missing, has another length, or the key index is of another run; the disk refuses.
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        table: TableId,
+        schema: Arc<TableSchema>,
+        meta: SstMeta,
+    ) -> Result<Self> {
+        let path = |file| path::run(table, meta.run, file);
+        let keys = KeyIndex::open(&**disk, path(RunFile::Keys), &meta)?;
+        let open = |file, bytes, checksums, rows, schema| -> Result<TableFile> {
+            let file = Arc::new(VerifiedFile::open(&**disk, path(file), bytes, checksums)?);
+            Ok(TableFile {
+                file,
+                rows,
+                schema,
+                metadata: OnceLock::new(),
+            })
+        };
+        let sst = open(
+            RunFile::Sst,
+            meta.sst.bytes,
+            keys.sst_checksums()?,
+            meta.rows,
+            schema.stored().clone(),
+        )?;
+        let deletes = match &meta.deletes {
+            Some(deletes) => Some(open(
+                RunFile::Deletes,
+                deletes.file.bytes,
+                keys.deletes_checksums()?,
+                deletes.count,
+                schema.key_schema(),
+            )?),
+            None => None,
+        };
+        Ok(Self {
+            meta,
+            schema,
+            keys,
+            sst,
+            deletes,
+        })
+    }
+
+    /// What the manifest knows of the run.
+    pub fn meta(&self) -> &SstMeta {
+        &self.meta
+    }
+
+    /// The schema that the rows have.
+    pub fn schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    /// The key index.
+    pub fn key_index(&self) -> &KeyIndex {
+        &self.keys
+    }
+
+    /// The SST's bytes.
+    pub fn sst(&self) -> &Arc<VerifiedFile> {
+        &self.sst.file
+    }
+
+    /// The SST's footer with its page index, decoded once.
+    ///
+    /// # Errors
+    /// The file is damaged, or holds other rows or columns; the disk refuses.
+    pub fn parquet_metadata(&self) -> Result<Arc<ParquetMetaData>> {
+        Ok(self.sst.metadata()?.metadata().clone())
+    }
+
+    /// The rows of a range of positions, in batches of `batch_rows` rows, the last one smaller; `projection` holds
+    /// ascending indexes of stored columns. Reads and decodes only pages that hold such rows.
+    ///
+    /// # Errors
+    /// The range ends behind the last row; the file is damaged; the disk refuses.
+    pub fn rows(&self, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<SstRows> {
+        self.sst.rows(range, projection, batch_rows)
+    }
+
+    /// One row as a batch. Cost: one page per column is read and decoded.
+    ///
+    /// # Errors
+    /// As [`Sst::rows`].
+    pub fn row(&self, position: u64, projection: &[usize]) -> Result<RecordBatch> {
+        let rows = self.rows(position..position.saturating_add(1), projection, 1)?;
+        let schema = rows.schema().clone();
+        let batches = rows.collect::<Result<Vec<_>>>()?;
+        Ok(if let [batch] = &*batches {
+            batch.clone()
+        } else {
+            concat_batches(&schema, &batches)?
+        })
+    }
+
+    /// The key columns of the deleted keys, ascending; none if the run deletes nothing.
+    ///
+    /// # Errors
+    /// As [`Sst::rows`].
+    pub fn deleted(&self, batch_rows: usize) -> Result<Option<SstRows>> {
+        let Some(deletes) = &self.deletes else {
+            return Ok(None);
+        };
+        let columns: Vec<usize> = (0..deletes.schema.fields().len()).collect();
+        deletes.rows(0..deletes.rows, &columns, batch_rows).map(Some)
+    }
+}
+
+/// A Parquet file of the run.
+#[derive(Debug)]
+struct TableFile {
+    file: Arc<VerifiedFile>,
+    rows: u64,
+    schema: SchemaRef,
+    metadata: OnceLock<ArrowReaderMetadata>,
+}
+
+impl TableFile {
+    fn metadata(&self) -> Result<&ArrowReaderMetadata> {
+        if let Some(metadata) = self.metadata.get() {
+            return Ok(metadata);
+        }
+        let loaded = load_metadata(&self.file, &self.schema, self.rows)?;
+        Ok(self.metadata.get_or_init(|| loaded))
+    }
+
+    fn rows(&self, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<SstRows> {
+        if range.start > range.end || range.end > self.rows {
+            let damage = Damage::Truncated {
+                field: "rows",
+                needed: range.end,
+                available: self.rows,
+            };
+            return Err(Error::corrupt(self.file.path(), damage));
+        }
+        let schema: &Schema = &self.schema;
+        SstRows::start(
+            &self.file,
+            self.metadata()?,
+            schema,
+            range,
+            projection,
+            batch_rows,
+        )
+    }
+}

@@ -1,0 +1,300 @@
+//! Reads rows of a verified Parquet file by position.
+//!
+//! In: a range of positions, columns. Out: batches of exactly the types the table has.
+//! Invariants: pages without a wanted row are neither read nor decoded; a panic of the decoder is an error; what is
+//! read is as many rows as were asked for, or an error.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection, RowSelector,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::error::{Damage, Error, Result};
+use crate::sst::checksum::in_memory;
+use crate::sst::verified_file::VerifiedFile;
+
+/// Decodes the footer and the page index of a file and compares them with what the file must hold.
+///
+/// # Errors
+/// The file is damaged, or holds other rows or columns; the disk refuses.
+pub fn load_metadata(file: &Arc<VerifiedFile>, schema: &Schema, rows: u64) -> Result<ArrowReaderMetadata> {
+    let source = Source::new(file.clone());
+    let loaded = source.guard(|| {
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+        ArrowReaderMetadata::try_new(
+            Arc::new(reader.parse_and_finish(&source)?),
+            ArrowReaderOptions::new(),
+        )
+    })?;
+    check_metadata(&loaded, schema, rows).map_err(|damage| Error::corrupt(file.path(), damage))?;
+    Ok(loaded)
+}
+
+fn check_metadata(loaded: &ArrowReaderMetadata, schema: &Schema, rows: u64) -> Result<(), Damage> {
+    let counts = loaded
+        .metadata()
+        .row_groups()
+        .iter()
+        .map(|row_group| u64::try_from(row_group.num_rows()));
+    let found = counts.fold(0, |sum: u64, count| sum.saturating_add(count.unwrap_or(u64::MAX)));
+    if found != rows {
+        return Err(Damage::Disagreement {
+            fact: "the number of rows",
+            expected: rows,
+            found,
+        });
+    }
+    let (expected, found) = (
+        schema.fields().len() as u64,
+        loaded.schema().fields().len() as u64,
+    );
+    if expected != found {
+        return Err(Damage::Disagreement {
+            fact: "the number of columns",
+            expected,
+            found,
+        });
+    }
+    for (index, (expected, found)) in schema.fields().iter().zip(loaded.schema().fields()).enumerate() {
+        let id = |field: &arrow::datatypes::Field| {
+            field
+                .metadata()
+                .get(parquet::arrow::PARQUET_FIELD_ID_META_KEY)
+                .cloned()
+        };
+        if id(expected) != id(found) {
+            return Err(Damage::Field {
+                field: "field_id",
+                value: index as u64,
+            });
+        }
+        if expected.data_type() != found.data_type() || found.is_nullable() && !expected.is_nullable() {
+            return Err(Damage::Field {
+                field: "column_type",
+                value: index as u64,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The rows of a range of positions, in batches.
+pub struct SstRows {
+    source: Source,
+    schema: SchemaRef,
+    /// None where there is nothing (more) to read.
+    reader: Option<ParquetRecordBatchReader>,
+    left: u64,
+}
+
+impl SstRows {
+    /// Starts to read. `range` lies in the file, `projection` holds ascending indexes of columns of `schema`.
+    ///
+    /// # Errors
+    /// The file is damaged; the disk refuses.
+    pub fn start(
+        file: &Arc<VerifiedFile>,
+        metadata: &ArrowReaderMetadata,
+        schema: &Schema,
+        range: Range<u64>,
+        projection: &[usize],
+        batch_rows: usize,
+    ) -> Result<Self> {
+        assert!(projection.is_sorted_by(|a, b| a < b), "columns ascend");
+        let fields = projection
+            .iter()
+            .map(|index| schema.fields()[*index].clone())
+            .collect::<Vec<_>>();
+        let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+        let source = Source::new(file.clone());
+        let left = range.end - range.start;
+        let reader = if left == 0 {
+            None
+        } else {
+            let (row_groups, selection) = select(metadata, &range);
+            let mask = ProjectionMask::roots(metadata.parquet_schema(), projection.iter().copied());
+            Some(source.guard(|| {
+                let builder =
+                    ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone())
+                        .with_row_groups(row_groups)
+                        .with_projection(mask)
+                        .with_batch_size(batch_rows.min(in_memory(left)));
+                selection
+                    .into_iter()
+                    .fold(builder, ParquetRecordBatchReaderBuilder::with_row_selection)
+                    .build()
+            })?)
+        };
+        Ok(Self {
+            source,
+            schema,
+            reader,
+            left,
+        })
+    }
+
+    /// The schema of every batch.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        let batch = self
+            .source
+            .guard(|| reader.next().transpose().map_err(ParquetError::from))?;
+        let rows = batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+        if rows > self.left || rows == 0 && self.left > 0 {
+            let damage = Damage::Disagreement {
+                fact: "the number of rows read",
+                expected: self.left,
+                found: rows,
+            };
+            return Err(Error::corrupt(self.source.file.path(), damage));
+        }
+        self.left -= rows;
+        batch.map(|batch| self.retype(&batch)).transpose()
+    }
+
+    /// The batch with the table's names and metadata.
+    fn retype(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(self.schema.clone(), batch.columns().to_vec(), &options)
+            .map_err(|error| Error::corrupt(self.source.file.path(), Damage::Arrow(error)))
+    }
+}
+
+impl Iterator for SstRows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_batch().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.reader = None;
+        }
+        next
+    }
+}
+
+/// The row groups that a range touches, and which of their rows it selects, if not all.
+fn select(metadata: &ArrowReaderMetadata, range: &Range<u64>) -> (Vec<usize>, Option<RowSelection>) {
+    let mut row_groups = Vec::new();
+    let mut first = None;
+    let mut start = 0;
+    for (index, row_group) in metadata.metadata().row_groups().iter().enumerate() {
+        let end = start + u64::try_from(row_group.num_rows()).unwrap_or(0);
+        if start < range.end && range.start < end {
+            row_groups.push(index);
+            first.get_or_insert(start);
+        }
+        start = end;
+    }
+    let skipped = range.start - first.unwrap_or(range.start);
+    let selected = range.end - range.start;
+    let all = (row_groups.iter())
+        .map(|index| metadata.metadata().row_group(*index).num_rows())
+        .sum::<i64>();
+    if u64::try_from(all).is_ok_and(|all| all == selected) {
+        return (row_groups, None);
+    }
+    let selectors = vec![
+        RowSelector::skip(in_memory(skipped)),
+        RowSelector::select(in_memory(selected)),
+    ];
+    (row_groups, Some(selectors.into()))
+}
+
+/// A verified file as Parquet's reader wants it. Parquet's errors lose their cause on the way through Arrow's, so the
+/// file's own error is kept aside.
+#[derive(Clone)]
+struct Source {
+    file: Arc<VerifiedFile>,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl Source {
+    fn new(file: Arc<VerifiedFile>) -> Self {
+        Self {
+            file,
+            failure: Arc::default(),
+        }
+    }
+
+    /// Runs a part of Parquet's reader; gives the file's own error where that is the cause.
+    fn guard<T>(&self, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+        let result = catch_unwind(AssertUnwindSafe(read));
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let damage = match (result, failure) {
+            (Ok(Ok(value)), None) => return Ok(value),
+            (_, Some(failure)) => return Err(failure),
+            (Ok(Err(error)), None) => Damage::Parquet(error),
+            (Err(_), None) => Damage::DecoderPanic,
+        };
+        Err(Error::corrupt(self.file.path(), damage))
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
+        self.file.read(range).map_err(|error| {
+            let cause = ParquetError::General(error.to_string());
+            self.failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(error);
+            cause
+        })
+    }
+}
+
+impl Length for Source {
+    fn len(&self) -> u64 {
+        self.file.file_bytes()
+    }
+}
+
+impl ChunkReader for Source {
+    type T = SourceReader;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(SourceReader {
+            source: self.clone(),
+            position: start,
+        })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.read(start..start.saturating_add(length as u64))
+    }
+}
+
+/// Reads on from a position; Parquet reads its footer's last bytes so.
+struct SourceReader {
+    source: Source,
+    position: u64,
+}
+
+impl Read for SourceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let end = self
+            .source
+            .len()
+            .min(self.position.saturating_add(buffer.len() as u64));
+        let bytes = self.source.read(self.position.min(end)..end)?;
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+}
