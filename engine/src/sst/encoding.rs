@@ -23,9 +23,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Rows of every row group but the last: what a scan takes as one piece of work, and a dictionary's reach.
 pub const ROW_GROUP_ROWS: usize = 131_072;
 
-/// Rows of every page but the last of a row group: what a lookup of one row decodes per column. An eighth of a row
-/// group and twice a batch of 8,192 rows, so that pages, batches and row groups end at the same rows.
-pub const PAGE_ROWS: usize = 16_384;
+/// Rows of every page but the last of a row group: what a lookup of one row decodes per column. As many as a batch of
+/// a scan has, so that pages, batches and row groups end at the same rows.
+pub const PAGE_ROWS: usize = 8_192;
 
 /// Rows that decide.
 pub const SAMPLE_ROWS: usize = 65_536;

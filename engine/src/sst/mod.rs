@@ -22,4 +22,5 @@ pub mod rows;
 pub mod reader;
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "numbers in tests are small")]
 mod tests;

@@ -90,18 +90,20 @@ impl ParquetFile {
 
     /// Bytes written, and an estimate for the rows that are not written yet.
     pub fn bytes(&self) -> u64 {
-        let memory = self
-            .gathered
-            .iter()
-            .map(|batch| batch.get_array_memory_size() as u64)
-            .sum::<u64>();
         match &self.open {
             Some(open) if open.written_rows > 0 => {
                 let written = open.writer.bytes_written() as u64;
                 written + written / open.written_rows * (self.rows - open.written_rows)
             }
             // Encoded lineitem is a fifth of itself in memory; a half is a careful guess.
-            _ => memory / 2,
+            _ => {
+                let in_flight = self
+                    .in_flight
+                    .iter()
+                    .map(|row_group| row_group.memory_bytes)
+                    .sum::<u64>();
+                (in_flight + memory_bytes(&self.gathered)) / 2
+            }
         }
     }
 
@@ -242,6 +244,8 @@ type EncodedColumn = Result<Vec<ArrowColumnChunk>, ParquetError>;
 /// A row group whose columns are being encoded.
 struct EncodingRowGroup {
     rows: u64,
+    /// What the rows took in memory before.
+    memory_bytes: u64,
     columns: usize,
     /// Column index and what came of it; as large as there are columns, so that no worker ever waits.
     encoded: Receiver<(usize, EncodedColumn)>,
@@ -263,8 +267,10 @@ impl EncodingRowGroup {
             let (field, sender) = (field.clone(), sender.clone());
             pool.spawn(move || encode_and_send(index, &field, arrays, writers, &sender));
         }
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         Self {
-            rows: batches.iter().map(|batch| batch.num_rows() as u64).sum(),
+            rows,
+            memory_bytes: memory_bytes(batches),
             columns,
             encoded,
         }
@@ -326,6 +332,13 @@ fn encode(field: &FieldRef, arrays: &[ArrayRef], mut writers: Vec<ArrowColumnWri
         }
     }
     writers.into_iter().map(ArrowColumnWriter::close).collect()
+}
+
+fn memory_bytes(batches: &[RecordBatch]) -> u64 {
+    batches
+        .iter()
+        .map(|batch| batch.get_array_memory_size() as u64)
+        .sum()
 }
 
 /// How many Parquet columns a column takes.

@@ -22,7 +22,6 @@ use crate::sst::parquet_file::{ParquetFile, Target};
 
 /// A run being written.
 pub struct SstWriter {
-    files: Files,
     table: TableId,
     run: RunId,
     schema: Arc<TableSchema>,
@@ -31,6 +30,8 @@ pub struct SstWriter {
     keys: KeyIndexWriter,
     key_range: Option<KeyRange>,
     deletes: Option<(ParquetFile, KeyRange)>,
+    /// Last, so that the files are closed when it removes them.
+    files: Files,
 }
 
 impl SstWriter {
@@ -47,7 +48,8 @@ impl SstWriter {
     ) -> Result<Self> {
         let mut files = Files {
             disk: disk.clone(),
-            made: Vec::new(),
+            staged: Vec::new(),
+            named: Vec::new(),
         };
         let keys = KeyIndexWriter::create(&*disk, &files.stage(table, run, RunFile::Keys))?;
         let path = files.stage(table, run, RunFile::Sst);
@@ -184,7 +186,9 @@ fn extend(range: &mut Option<KeyRange>, keys: &Keys) {
 struct Files {
     disk: Arc<dyn Disk>,
     /// Name in the staging folder and final name.
-    made: Vec<(String, String)>,
+    staged: Vec<(String, String)>,
+    /// Final names that are given, but not known to be durable.
+    named: Vec<String>,
 }
 
 impl Files {
@@ -192,27 +196,27 @@ impl Files {
     fn stage(&mut self, table: TableId, run: RunId, file: RunFile) -> String {
         let name = path::run(table, run, file);
         let staged = path::staging(name.rsplit('/').next().unwrap_or(&name));
-        self.made.push((staged.clone(), name));
+        self.staged.push((staged.clone(), name));
         staged
     }
 
     /// Gives the synced files their names, and makes those durable.
     fn publish(&mut self, table: TableId) -> Result<()> {
-        for (staged, name) in &self.made {
+        while let Some((staged, name)) = self.staged.last() {
             self.disk.rename(staged, name).map_err(at("rename", staged))?;
+            self.named.extend(self.staged.pop().map(|(_, name)| name));
         }
         let folder = path::table(table);
         self.disk.sync_dir(&folder).map_err(at("sync", &folder))?;
-        self.made.clear();
+        self.named.clear();
         Ok(())
     }
 }
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for (staged, name) in &self.made {
-            // Whatever cannot be removed now is swept when the database opens.
-            self.disk.remove(staged).ok();
+        for name in self.staged.iter().map(|(staged, _)| staged).chain(&self.named) {
+            // What cannot be removed now is swept when the database opens.
             self.disk.remove(name).ok();
         }
     }

@@ -38,7 +38,7 @@ pub fn hash(key: &[u8]) -> u64 {
 
 /// The block of a filter of so many blocks that a hash belongs to.
 pub fn block_of(hash: u64, blocks: u64) -> u64 {
-    let high = u128::from(hash >> 32) * u128::from(blocks) >> 32;
+    let high = (u128::from(hash >> 32) * u128::from(blocks)) >> 32;
     u64::try_from(high).unwrap_or(u64::MAX)
 }
 
@@ -88,7 +88,8 @@ mod tests {
         encode(&hashes, &mut filter);
         let found = |key: u64| {
             let hash = hash(&key.to_be_bytes());
-            let start = block_of(hash, filter.len() as u64 / FILTER_BLOCK_BYTES) as usize * 32;
+            let start =
+                in_memory(block_of(hash, filter.len() as u64 / FILTER_BLOCK_BYTES) * FILTER_BLOCK_BYTES);
             may_contain(&filter[start..start + 32], hash)
         };
         assert!((0..GROUP_KEYS as u64).all(found));

@@ -235,10 +235,19 @@ impl KeyIndex {
         if block >= self.blocks() {
             return Err(self.truncated("directory", block, self.blocks()));
         }
-        let start = block
-            .checked_sub(1)
-            .map_or(Ok(0), |before| self.word(self.entry(before) + 8))?;
-        let end = self.word(self.entry(block) + 8)?;
+        let base = self.sections.fences.start;
+        let (start, end) = match self.footer.key_width {
+            Some(width) => {
+                let width = u64::from(width);
+                (block.saturating_mul(width), (block + 1).saturating_mul(width))
+            }
+            None => {
+                let start = block
+                    .checked_sub(1)
+                    .map_or(Ok(0), |before| self.word(self.entry(before) + 8))?;
+                (start, self.word(self.entry(block) + 8)?)
+            }
+        };
         if start > end || end > self.footer.fences_bytes {
             let damage = Damage::Field {
                 field: "fence_end",
@@ -246,7 +255,6 @@ impl KeyIndex {
             };
             return Err(Error::corrupt_at(&*self.path, self.entry(block) + 8, damage));
         }
-        let base = self.sections.fences.start;
         self.slice(base + start..base + end, "fence")
     }
 
@@ -423,6 +431,11 @@ fn check_footer(footer: &Footer, meta: &SstMeta) -> Result<(), Damage> {
     let facts = [
         ("the run of the key index", meta.run.0, footer.run.0),
         ("the number of keys", meta.rows, footer.keys),
+        (
+            "the number of key ranges",
+            u64::from(meta.rows > 0),
+            u64::from(meta.key_range.is_some()),
+        ),
         ("the length of the SST", meta.sst.bytes, footer.sst.bytes),
         (
             "the length of the deleted keys",

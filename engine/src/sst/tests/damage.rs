@@ -16,6 +16,9 @@ use crate::sst::key_index::footer::Footer;
 use crate::sst::meta::SstMeta;
 use crate::sst::tests::{Rows, RunFile, contents, disk, file, lineitem, names, overwrite, sensors};
 
+/// All keys, the probes' ranks, and the probes found with their rows.
+type KeyAnswers = (Keys, Vec<Rank>, Vec<(usize, u64)>);
+
 /// Everything that can be asked of a small run.
 #[derive(Debug, PartialEq)]
 struct Answers {
@@ -26,12 +29,7 @@ struct Answers {
     deleted: Option<Vec<RecordBatch>>,
 }
 
-fn ask_keys(
-    rows: &Rows,
-    disk: &Arc<dyn Disk>,
-    meta: &SstMeta,
-    probes: &Keys,
-) -> Result<(Keys, Vec<Rank>, Vec<(usize, u64)>)> {
+fn ask_keys(rows: &Rows, disk: &Arc<dyn Disk>, meta: &SstMeta, probes: &Keys) -> Result<KeyAnswers> {
     let sst = rows.open(disk, meta)?;
     let index = sst.key_index();
     let mut found = Vec::new();
@@ -229,22 +227,12 @@ fn seal(bytes: &mut Vec<u8>, meta: &mut SstMeta, change_footer: impl FnOnce(&mut
 #[test]
 fn hostile_bytes_behind_matching_checksums_never_panic() {
     let mut random = StdRng::seed_from_u64(5);
+    let runs = [small(lineitem), small(names), small(sensors)];
     let mut errors = 0;
     for round in 0..20_000 {
-        let kind = [lineitem as fn(usize) -> Rows, names, sensors][round % 3];
-        thread_local!(static RUNS: std::cell::RefCell<Vec<(usize, (Rows, Arc<dyn Disk>, SstMeta, Keys))>> = const { std::cell::RefCell::new(Vec::new()) });
-        let (rows, disk, meta, probes) = RUNS.with_borrow_mut(|runs| {
-            if !runs.iter().any(|(kind, _)| *kind == round % 3) {
-                runs.push((round % 3, small(kind)));
-            }
-            runs.iter()
-                .find(|(kind, _)| *kind == round % 3)
-                .unwrap()
-                .1
-                .clone()
-        });
+        let (rows, disk, meta, probes) = &runs[round % 3];
         let path = file(RunFile::Keys);
-        let good = contents(&*disk, &path);
+        let good = contents(&**disk, &path);
         let (mut bad, mut bad_meta) = (good.clone(), meta.clone());
         let end = Footer::parse("", &good, meta.footer_checksum)
             .unwrap()
@@ -278,15 +266,15 @@ fn hostile_bytes_behind_matching_checksums_never_panic() {
             6 => footer.checksums.push(0),
             _ => {}
         });
-        overwrite(&*disk, &path, &bad);
-        match ask_keys(&rows, &disk, &bad_meta, &probes) {
+        overwrite(&**disk, &path, &bad);
+        match ask_keys(rows, disk, &bad_meta, probes) {
             Ok(_) => {}
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "round {round}: {error}");
                 errors += 1;
             }
         }
-        overwrite(&*disk, &path, &good);
+        overwrite(&**disk, &path, &good);
     }
     assert!(errors > 10_000, "only {errors} mutations were found");
 }

@@ -1,8 +1,10 @@
 //! What the tests of a run's files share: a disk in memory, tables, runs.
 
 mod damage;
+mod key_block;
 mod map_disk;
 mod round_trip;
+mod types;
 
 use std::sync::Arc;
 

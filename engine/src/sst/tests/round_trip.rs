@@ -1,12 +1,12 @@
 //! What is written comes back, at the positions that the keys' ranks say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, StructArray, new_null_array};
-use arrow::compute::{cast, concat, concat_batches};
-use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, TimeUnit};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use arrow::compute::{concat, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema};
 use parquet::basic::Encoding;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,7 +23,7 @@ use crate::sst::tests::{
 };
 use crate::sst::writer::SstWriter;
 
-fn read(sst: &Sst, range: Range<u64>, projection: &[usize], batch_rows: usize) -> RecordBatch {
+pub(super) fn read(sst: &Sst, range: Range<u64>, projection: &[usize], batch_rows: usize) -> RecordBatch {
     let rows = sst.rows(range, projection, batch_rows).unwrap();
     let schema = rows.schema().clone();
     concat_batches(&schema, &rows.collect::<Result<Vec<_>, _>>().unwrap()).unwrap()
@@ -57,6 +57,11 @@ fn check(rows: &Rows, step: usize) {
     let columns: Vec<usize> = (0..rows.batch.num_columns()).collect();
     assert_eq!(read(&sst, 0..count, &columns, 8_192), rows.batch);
 
+    check_keys(rows, &sst);
+}
+
+fn check_keys(rows: &Rows, sst: &Sst) {
+    let count = rows.keys.len() as u64;
     let index = sst.key_index();
     assert!(index.read(0..count).unwrap() == rows.keys);
     let map: BTreeMap<&[u8], u64> = rows.keys.iter().zip(0..).collect();
@@ -89,7 +94,7 @@ fn check(rows: &Rows, step: usize) {
         foreign_found += usize::from(index.may_contain(probe).unwrap() && !map.contains_key(&**probe));
     }
     assert!(
-        foreign_found < probes.len() / 20,
+        foreign_found <= probes.len() / 20,
         "the filter lets {foreign_found} of {} through",
         probes.len()
     );
@@ -163,15 +168,14 @@ fn ranges_and_columns_come_back_exactly() {
 }
 
 #[test]
-fn a_lookup_reads_few_bytes() {
+fn a_row_group_has_sixteen_pages_to_choose_from() {
     let rows = lineitem(280_000);
     let disk = disk();
     let sst = rows.open(&disk, &rows.write(&disk, 100_000, None)).unwrap();
-    sst.parquet_metadata().unwrap();
     let metadata = sst.parquet_metadata().unwrap();
     let pages = metadata.offset_index().unwrap();
-    assert_eq!(pages.len(), 3);
-    assert_eq!(pages[0][0].page_locations().len(), 8);
+    let counts = pages.iter().map(|columns| columns[0].page_locations().len());
+    assert_eq!(counts.collect::<Vec<_>>(), [16, 16, 3]);
 }
 
 #[test]
@@ -221,11 +225,6 @@ fn a_key_like_lineitems_takes_less_than_four_bytes() {
     let filters = 300_000 * 10 / 8;
     let blocks = sections.sst_checksums.start - filters;
     assert!(blocks < 300_000 * 4, "{blocks} bytes");
-    println!(
-        "{:.2} bytes a key, {:.2} with filters",
-        blocks as f64 / 3e5,
-        (blocks + filters) as f64 / 3e5
-    );
 }
 
 #[test]
@@ -274,147 +273,6 @@ fn a_run_of_deletes_only_gives_their_keys_back() {
     assert_eq!(found[0].schema(), rows.schema.key_schema());
 }
 
-/// Every type that can be stored, `count` rows each, some of them null.
-fn all_types(count: usize) -> (Schema, Vec<ArrayRef>) {
-    use DataType::*;
-    let numbers: ArrayRef = Arc::new((0..count as i64).collect::<arrow::array::Int64Array>());
-    let texts: ArrayRef = Arc::new(
-        (0..count)
-            .map(|row| (row % 7 != 0).then(|| format!("text of row {row}")))
-            .collect::<StringViewArray>(),
-    );
-    let text = |data_type: &DataType| cast(&texts, data_type).unwrap();
-    let number = |data_type: &DataType| {
-        let small =
-            arrow::compute::kernels::numeric::rem(&numbers, &arrow::array::Int64Array::new_scalar(100))
-                .unwrap();
-        cast(&cast(&small, &Int32).unwrap(), data_type)
-            .or_else(|_| cast(&small, data_type))
-            .unwrap()
-    };
-    let zone = Some("+02:00".into());
-    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
-    for data_type in [
-        Int8,
-        Int16,
-        Int32,
-        Int64,
-        UInt8,
-        UInt16,
-        UInt32,
-        UInt64,
-        Float16,
-        Float32,
-        Float64,
-        Boolean,
-        Date32,
-        Date64,
-        Decimal32(9, 2),
-        Decimal64(18, 3),
-        Decimal128(9, 2),
-        Decimal128(18, 2),
-        Decimal128(38, 4),
-        Decimal256(76, 4),
-        Decimal256(10, 0),
-        Time32(TimeUnit::Second),
-        Time32(TimeUnit::Millisecond),
-        Time64(TimeUnit::Microsecond),
-        Time64(TimeUnit::Nanosecond),
-        Timestamp(TimeUnit::Second, None),
-        Timestamp(TimeUnit::Second, zone.clone()),
-        Timestamp(TimeUnit::Millisecond, zone.clone()),
-        Timestamp(TimeUnit::Microsecond, None),
-        Timestamp(TimeUnit::Nanosecond, zone),
-    ] {
-        columns.push((data_type.to_string(), number(&data_type)));
-    }
-    for data_type in [Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView] {
-        columns.push((data_type.to_string(), text(&data_type)));
-    }
-    let bytes = (0..count).map(|row| Some([row as u8; 5]));
-    columns.push((
-        "fixed".into(),
-        Arc::new(arrow::array::FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes, 5).unwrap()),
-    ));
-    let metadata = HashMap::from([("unit".to_owned(), "mm".to_owned())]);
-    let members: Fields = vec![
-        Field::new("a", Int64, false).with_metadata(metadata),
-        Field::new("b", Utf8View, true),
-    ]
-    .into();
-    let structs: ArrayRef = Arc::new(StructArray::new(
-        members.clone(),
-        vec![numbers.clone(), texts.clone()],
-        None,
-    ));
-    columns.push(("struct".into(), structs.clone()));
-    let field = Arc::new(Field::new("item", Struct(members), false));
-    let lengths = arrow::buffer::OffsetBuffer::from_lengths(
-        (0..count).map(|row| usize::from(row % 2 == 0) * 2).take(count),
-    );
-    let values = structs.slice(0, *lengths.last().unwrap() as usize);
-    columns.push((
-        "list".into(),
-        Arc::new(arrow::array::ListArray::new(field.clone(), lengths, values, None)),
-    ));
-    columns.push((
-        "large list".into(),
-        new_null_array(&LargeList(field.clone()), count),
-    ));
-    let fixed =
-        arrow::array::FixedSizeListArray::new(Arc::new(Field::new("x", Utf8, true)), 1, text(&Utf8), None);
-    columns.push(("fixed list".into(), Arc::new(fixed)));
-    let mut map = arrow::array::MapBuilder::new(
-        None,
-        arrow::array::StringBuilder::new(),
-        arrow::array::Int32Builder::new(),
-    );
-    for row in 0..count {
-        map.keys().append_value(format!("k{row}"));
-        map.values().append_option((row % 3 != 0).then_some(row as i32));
-        map.append(true).unwrap();
-    }
-    columns.push(("map".into(), Arc::new(map.finish())));
-    let fields = columns
-        .iter()
-        .map(|(name, array)| Field::new(name, array.data_type().clone(), true));
-    let schema = Schema::new_with_metadata(
-        fields.collect::<Vec<_>>(),
-        HashMap::from([("of".into(), "table".into())]),
-    );
-    (schema, columns.into_iter().map(|(_, array)| array).collect())
-}
-
-#[test]
-fn every_type_comes_back_as_itself() {
-    let (schema, columns) = all_types(3_000);
-    let schema = Arc::new(TableSchema::new("t", &schema, &["Int64"]).unwrap());
-    // Int64 is cyclic, so the key is replaced.
-    let mut columns = columns;
-    columns[3] = Arc::new((0..3_000).collect::<arrow::array::Int64Array>());
-    let batch = RecordBatch::try_new(schema.stored().clone(), columns).unwrap();
-    let keys = batch
-        .column(3)
-        .as_primitive::<Int64Type>()
-        .values()
-        .iter()
-        .flat_map(|value| encode_i64(*value))
-        .collect();
-    let rows = Rows {
-        schema: schema.clone(),
-        keys: Keys::from_fixed(8, keys),
-        batch,
-    };
-    let disk = disk();
-    let sst = rows.open(&disk, &rows.write(&disk, 1_000, None)).unwrap();
-    let all: Vec<usize> = (0..rows.batch.num_columns()).collect();
-    let found = read(&sst, 0..3_000, &all, 700);
-    assert_eq!(found.schema(), *schema.stored());
-    for (found, want) in found.columns().iter().zip(rows.batch.columns()) {
-        assert_eq!(found, want, "{}", want.data_type());
-    }
-}
-
 #[test]
 fn views_into_large_buffers_are_written_small() {
     let long: Vec<ArrayRef> = (0..64)
@@ -431,7 +289,7 @@ fn views_into_large_buffers_are_written_small() {
         Field::new("text", DataType::Utf8View, true),
     ]);
     let schema = Arc::new(TableSchema::new("t", &schema, &["id"]).unwrap());
-    let ids: ArrayRef = Arc::new((0..10).collect::<arrow::array::Int64Array>());
+    let ids: ArrayRef = Arc::new((0..10).collect::<Int64Array>());
     let batch = RecordBatch::try_new(schema.stored().clone(), vec![ids, few]).unwrap();
     let keys = Keys::from_fixed(8, (0..10).flat_map(encode_i64).collect());
     let mut writer = SstWriter::create(disk(), TABLE, RUN, schema, pool(1)).unwrap();
