@@ -233,7 +233,8 @@ impl Db {
     /// As [`Db::sql`].
     pub fn run(&self, statement: &Statement) -> Result<Rows> {
         let runtime = self.runtime()?;
-        let stream = runtime.block_on(async { statement.execute(&self.context).await?.execute_stream().await.map_err(Error::from) })?;
+        let stream = runtime
+            .block_on(async { statement.execute(&self.context).await?.execute_stream().await.map_err(Error::from) })?;
         Ok(Rows::new(runtime.handle().clone(), stream))
     }
 

@@ -59,8 +59,7 @@ impl Partial {
         let encode = |source| Error::Parquet { path: self.path.clone(), source };
         let compression = Compression::ZSTD(ZstdLevel::try_new(1).map_err(encode)?);
         let properties = WriterProperties::builder().set_compression(compression).build();
-        let mut writer =
-            ArrowWriter::try_new(BufWriter::new(&self.file), schema, Some(properties)).map_err(encode)?;
+        let mut writer = ArrowWriter::try_new(BufWriter::new(&self.file), schema, Some(properties)).map_err(encode)?;
         let mut rows = 0;
         for batch in batches {
             let batch = batch?;

@@ -71,11 +71,8 @@ pub fn load_csv(
     if existing.is_none() {
         engine.create_table(table, &source.schema(), &key)?;
     }
-    let options = LoadOptions {
-        on_conflict: load.on_conflict,
-        cancel: load.cancel.clone(),
-        rows_taken: load.rows_taken.clone(),
-    };
+    let options =
+        LoadOptions { on_conflict: load.on_conflict, cancel: load.cancel.clone(), rows_taken: load.rows_taken.clone() };
     let loaded = engine.load(table, &mut source, &options);
     if loaded.is_err() && existing.is_none() {
         engine.drop_table(table)?;
@@ -92,9 +89,8 @@ fn not_null(table: &str, schema: &Schema, key: &[String]) -> Result<SchemaRef> {
 /// A table that exists brings its own columns and key; what is given again must agree.
 fn check_agrees(table: &str, found: &TableSchema, load: &CsvLoad) -> Result<()> {
     let key = if found.has_key() { found.key_names() } else { Vec::new() };
-    let differs = |what, found: String, given: String| {
-        Err(Error::TableDiffers { table: table.to_owned(), what, found, given })
-    };
+    let differs =
+        |what, found: String, given: String| Err(Error::TableDiffers { table: table.to_owned(), what, found, given });
     if !load.key.is_empty() && key != load.key {
         return differs("the key", key.join(","), load.key.join(","));
     }

@@ -50,7 +50,12 @@ impl Threads {
         Ok(threads)
     }
 
-    fn spawn(&mut self, name: &'static str, state: &Arc<State>, run: impl FnOnce(&State) + Send + 'static) -> Result<()> {
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        state: &Arc<State>,
+        run: impl FnOnce(&State) + Send + 'static,
+    ) -> Result<()> {
         let state = state.clone();
         let body = move || {
             if catch_unwind(AssertUnwindSafe(|| run(&state))).is_err() {

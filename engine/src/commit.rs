@@ -164,7 +164,7 @@ fn refuse_in_group(table: &TableView, part: &TableChanges, accepted: &[(SeqNo, P
 
 /// The group is not in the log: nobody gets a sequence number.
 fn refuse_all(state: &State, accepted: Vec<(SeqNo, Pending)>, failure: CommitFailure) {
-    let source = Arc::new(failure.error);
+    let source = Arc::new(*failure.error);
     if failure.poisoned {
         let shared = Error::Poisoned { source: source.clone() };
         state.poison(shared);
@@ -199,10 +199,7 @@ fn make_visible(state: &State, view: &View, accepted: Vec<(SeqNo, Pending)>) -> 
     if let Some(error) = failure {
         let source = Arc::new(error);
         state.poison(Error::Poisoned { source: source.clone() });
-        return answers
-            .into_iter()
-            .map(|(done, _)| (done, Err(Error::Poisoned { source: source.clone() })))
-            .collect();
+        return answers.into_iter().map(|(done, _)| (done, Err(Error::Poisoned { source: source.clone() }))).collect();
     }
     state.change_current(|current| current.visible = last);
     state.counters.commits.fetch_add(answers.len() as u64, Ordering::Relaxed);

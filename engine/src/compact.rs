@@ -37,8 +37,7 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
 /// Number of a table's runs that overlap another one or hold deleted keys.
 pub fn untidy_runs(runs: &[Arc<Run>]) -> usize {
     let untidy = |run: &Arc<Run>| {
-        run.meta().files.deletes.is_some()
-            || runs.iter().any(|other| other.id() != run.id() && overlap(run, other))
+        run.meta().files.deletes.is_some() || runs.iter().any(|other| other.id() != run.id() && overlap(run, other))
     };
     runs.iter().filter(|run| untidy(run)).count()
 }

@@ -239,7 +239,9 @@ pub enum Error {
         column: String,
     },
     /// A key column has a type that cannot be ordered.
-    #[error("column `{column}` of type {data_type} cannot be part of a key; use an integer, text, binary, decimal, date, time, float or boolean column")]
+    #[error(
+        "column `{column}` of type {data_type} cannot be part of a key; use an integer, text, binary, decimal, date, time, float or boolean column"
+    )]
     UnsupportedKeyType {
         /// The column.
         column: String,
@@ -318,7 +320,9 @@ pub enum Error {
         stored: String,
     },
     /// A load collided with rows written while it ran.
-    #[error("rows were written to table `{table}` while the load ran, and key {key} is in both; nothing was loaded, run it again")]
+    #[error(
+        "rows were written to table `{table}` while the load ran, and key {key} is in both; nothing was loaded, run it again"
+    )]
     ConcurrentWrite {
         /// The table.
         table: String,
@@ -348,7 +352,9 @@ pub enum Error {
         limit: usize,
     },
     /// A snapshot kept more memory than it may.
-    #[error("the snapshot at {seq} is too old: it kept {bytes} bytes of flushed memtables, the limit is {limit}; take a new one")]
+    #[error(
+        "the snapshot at {seq} is too old: it kept {bytes} bytes of flushed memtables, the limit is {limit}; take a new one"
+    )]
     SnapshotTooOld {
         /// Its sequence number.
         seq: SeqNo,
@@ -503,6 +509,10 @@ struct Known<'a>(&'a [String]);
 
 impl fmt::Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { write!(f, "; there are none yet") } else { write!(f, "; there are: {}", self.0.join(", ")) }
+        if self.0.is_empty() {
+            write!(f, "; there are none yet")
+        } else {
+            write!(f, "; there are: {}", self.0.join(", "))
+        }
     }
 }

@@ -79,4 +79,3 @@ fn write_runs<'a>(state: &'a State, table: &Arc<TableView>, memtable: &Memtable)
     }
     writer.close()
 }
-

@@ -16,9 +16,6 @@ pub mod config;
 pub mod disk;
 pub mod rows;
 
-// Files of a run.
-pub mod sst;
-
 // What a bulk load reads.
 pub mod source;
 

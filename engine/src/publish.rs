@@ -169,17 +169,19 @@ pub fn write_manifest(disk: &dyn Disk, manifest: &Manifest, bytes: &[u8]) -> Res
     let linked = written.and_then(|()| match disk.link(&staged, &path) {
         Ok(()) => Ok(()),
         Err(_) if is_written(disk, &path, bytes) => Ok(()),
-        Err(error) => Err(CommitFailure { error: at("link", &path)(error), poisoned: false }),
+        Err(error) => Err(failed(at("link", &path)(error), false)),
     });
     // Best effort: what is left in the staging folder is swept when the database opens.
     let _ = disk.remove(&staged);
     linked?;
-    disk.sync_dir(path::MANIFESTS)
-        .map_err(|error| CommitFailure { error: at("sync", path::MANIFESTS)(error), poisoned: true })
+    disk.sync_dir(path::MANIFESTS).map_err(|error| failed(at("sync", path::MANIFESTS)(error), true))
+}
+
+fn failed(error: Error, poisoned: bool) -> CommitFailure {
+    CommitFailure { error: Box::new(error), poisoned }
 }
 
 fn stage(disk: &dyn Disk, staged: &str, bytes: &[u8]) -> Result<(), CommitFailure> {
-    let failed = |error, poisoned| CommitFailure { error, poisoned };
     let _ = disk.remove(staged);
     let mut file = disk.create(staged).map_err(|error| failed(at("create", staged)(error), false))?;
     file.append(bytes).map_err(|error| failed(at("write", staged)(error), false))?;

@@ -117,9 +117,9 @@ fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Res
     };
     let bytes = manifest.encode()?;
     let digest = Digest::of(&bytes);
-    write_manifest(&*disk, &manifest, &bytes).map_err(|failure| failure.error)?;
+    write_manifest(&*disk, &manifest, &bytes).map_err(|failure| *failure.error)?;
     wal.push(RecordKind::Manifest, SeqNo::NONE, &manifest_body(manifest.id, digest));
-    wal.commit().map_err(|failure| failure.error)?;
+    wal.commit().map_err(|failure| *failure.error)?;
     let writer = Writer { wal, next_seq: SeqNo(1), unannounced: None };
     let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, View::default())?;
     Ok((state, OpenReport { created: true, ..OpenReport::default() }))
@@ -149,8 +149,7 @@ fn recover(
     let (end, sealed) = (replayed.end, replayed.sealed);
     let segment_bytes = options.wal_segment_bytes;
     let wal = Wal::resume(disk.clone(), manifest.database.0, segment_bytes, end, last_seq, sealed)?;
-    let report =
-        OpenReport { created: false, replayed: replayed.writes, torn: replayed.torn, swept: swept.files };
+    let report = OpenReport { created: false, replayed: replayed.writes, torn: replayed.torn, swept: swept.files };
     let writer = Writer { wal, next_seq: last_seq.next(), unannounced: None };
     let view = View::new(tables.into_values());
     let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, view)?;
@@ -286,4 +285,3 @@ fn assemble(
         lock: Mutex::new(Some(lock)),
     })
 }
-

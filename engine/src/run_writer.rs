@@ -59,7 +59,9 @@ impl<'a> RunWriter<'a> {
         }
         self.sst()?.append(keys, batch)?;
         let options = &self.closed.state.options;
-        let full = |sst: &SstWriter| sst.deletes() == 0 && (sst.rows() >= options.sst_rows || sst.bytes() >= options.sst_bytes);
+        let full = |sst: &SstWriter| {
+            sst.deletes() == 0 && (sst.rows() >= options.sst_rows || sst.bytes() >= options.sst_bytes)
+        };
         // Deleted keys belong to one run: whoever writes them writes one run.
         if self.open.as_ref().is_some_and(full) {
             self.close_sst()?;

@@ -201,7 +201,7 @@ impl State {
 
     /// The error of a failed commit; stops all writes if its outcome is unknown.
     pub fn fail(&self, failure: CommitFailure) -> Error {
-        if failure.poisoned { self.poison(failure.error) } else { failure.error }
+        if failure.poisoned { self.poison(*failure.error) } else { *failure.error }
     }
 
     /// Refuses where writing is over.

@@ -65,9 +65,7 @@ pub enum CsvError {
         file: Arc<str>,
     },
     /// A column of the header has no name.
-    #[error(
-        "{file}:{line}: column {index} of the header has no name; name it, or read the file without a header"
-    )]
+    #[error("{file}:{line}: column {index} of the header has no name; name it, or read the file without a header")]
     EmptyHeaderName {
         /// The file.
         file: Arc<str>,
@@ -260,26 +258,14 @@ pub enum ValueProblem {
 
 impl fmt::Display for BadValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            byte,
-            column,
-            data_type,
-            text,
-            problem,
-            inferred_from,
-        } = self;
+        let Self { file, line, byte, column, data_type, text, problem, inferred_from } = self;
         let name = schema_text::type_name(data_type).unwrap_or_else(|| data_type.to_string());
         write!(f, "{file}:{line}:{byte}: column `{column}`: ")?;
         match problem {
             ValueProblem::Malformed => write!(f, "`{text}` is not a value of type {name}")?,
             ValueProblem::OutOfRange => write!(f, "`{text}` is out of range for type {name}")?,
             ValueProblem::TooManyDecimals { kept } => {
-                write!(
-                    f,
-                    "`{text}` has more digits behind the point than the {kept} that type {name} keeps"
-                )?;
+                write!(f, "`{text}` has more digits behind the point than the {kept} that type {name} keeps")?;
             }
             ValueProblem::UnexpectedOffset => {
                 write!(
@@ -287,17 +273,14 @@ impl fmt::Display for BadValue {
                     "`{text}` has an offset from UTC, which type {name} would lose; use timestamp with time zone"
                 )?;
             }
-            ValueProblem::MissingOffset => {
-                write!(f, "`{text}` has no offset from UTC, which type {name} needs")?
-            }
+            ValueProblem::MissingOffset => write!(f, "`{text}` has no offset from UTC, which type {name} needs")?,
             ValueProblem::NotUtf8 => write!(f, "`{text}` is not valid UTF-8; convert the file to UTF-8")?,
             ValueProblem::Null => write!(f, "the field is empty (NULL), but the column is not null")?,
         }
         match inferred_from {
-            Some(records) => write!(
-                f,
-                "; the type was inferred from the first {records} records, give it with --schema"
-            ),
+            Some(records) => {
+                write!(f, "; the type was inferred from the first {records} records, give it with --schema")
+            }
             None => Ok(()),
         }
     }

@@ -39,9 +39,7 @@ pub enum SchemaTextError {
         position: usize,
     },
     /// No type has this name.
-    #[error(
-        "schema, byte {position}: column `{column}` has the unknown type `{found}`; known types are {TYPES}"
-    )]
+    #[error("schema, byte {position}: column `{column}` has the unknown type `{found}`; known types are {TYPES}")]
     UnknownType {
         /// Where the type starts.
         position: usize,
@@ -94,10 +92,7 @@ pub fn parse(text: &str) -> Result<Schema, SchemaTextError> {
         let position = parser.position();
         let field = parser.column()?;
         if fields.iter().any(|known| known.name() == field.name()) {
-            return Err(SchemaTextError::DuplicateColumn {
-                position,
-                column: field.name().clone(),
-            });
+            return Err(SchemaTextError::DuplicateColumn { position, column: field.name().clone() });
         }
         fields.push(field);
         match parser.peek() {
@@ -215,11 +210,7 @@ impl<'a> Parser<'a> {
             Some(c) if is_word(c) => format!("`{}`", self.peek_word()),
             Some(c) => format!("`{}`", c.escape_debug()),
         };
-        SchemaTextError::Unexpected {
-            position: self.at + 1,
-            expected,
-            found,
-        }
+        SchemaTextError::Unexpected { position: self.at + 1, expected, found }
     }
 
     fn peek_word(&mut self) -> &'a str {
@@ -239,11 +230,7 @@ impl<'a> Parser<'a> {
     }
 
     fn expect_keyword(&mut self, word: &str, expected: &'static str) -> Result<(), SchemaTextError> {
-        if self.keyword(word) {
-            Ok(())
-        } else {
-            Err(self.unexpected(expected))
-        }
+        if self.keyword(word) { Ok(()) } else { Err(self.unexpected(expected)) }
     }
 
     fn column(&mut self) -> Result<Field, SchemaTextError> {
@@ -263,9 +250,9 @@ impl<'a> Parser<'a> {
         if self.peek() != Some('"') {
             let word = self.peek_word();
             if word.is_empty() {
-                return Err(self.unexpected(
-                    "a column name (in double quotes if it is more than letters, digits and `_`)",
-                ));
+                return Err(
+                    self.unexpected("a column name (in double quotes if it is more than letters, digits and `_`)")
+                );
             }
             self.at += word.len();
             return Ok(word.to_owned());
@@ -305,11 +292,7 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected("a type"));
         }
         self.at += word.len();
-        let bad = |limit| SchemaTextError::BadArguments {
-            position,
-            column: column.to_owned(),
-            limit,
-        };
+        let bad = |limit| SchemaTextError::BadArguments { position, column: column.to_owned(), limit };
         let data_type = match word.to_ascii_lowercase().as_str() {
             "boolean" | "bool" => DataType::Boolean,
             "tinyint" => self.integer(DataType::Int8, DataType::UInt8),
@@ -322,9 +305,8 @@ impl<'a> Parser<'a> {
                 self.keyword("precision");
                 DataType::Float64
             }
-            "decimal" | "numeric" => decimal(&self.arguments()?).ok_or_else(|| {
-                bad("write decimal(p,s) with a precision p from 1 to 76 and a scale s from 0 to p")
-            })?,
+            "decimal" | "numeric" => decimal(&self.arguments()?)
+                .ok_or_else(|| bad("write decimal(p,s) with a precision p from 1 to 76 and a scale s from 0 to p"))?,
             "text" | "string" | "varchar" | "char" | "character" => {
                 self.keyword("varying");
                 let lengths = self.arguments()?;
@@ -355,22 +337,14 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 let (column, found) = (column.to_owned(), word.to_owned());
-                return Err(SchemaTextError::UnknownType {
-                    position,
-                    column,
-                    found,
-                });
+                return Err(SchemaTextError::UnknownType { position, column, found });
             }
         };
         Ok(data_type)
     }
 
     fn integer(&mut self, signed: DataType, unsigned: DataType) -> DataType {
-        if self.keyword("unsigned") {
-            unsigned
-        } else {
-            signed
-        }
+        if self.keyword("unsigned") { unsigned } else { signed }
     }
 
     /// `with time zone` (where it may stand), `without time zone`, or nothing; whether there is a zone.

@@ -32,7 +32,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// The lines of a file before its unit tests.
 fn code_lines(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].starts_with("mod tests {"));
+    let tests =
+        lines.windows(2).position(|pair| pair[0].trim() == "#[cfg(test)]" && pair[1].starts_with("mod tests {"));
     lines[..tests.unwrap_or(lines.len())].to_vec()
 }
 
@@ -54,7 +55,8 @@ fn long_functions(lines: &[&str]) -> Vec<(String, usize)> {
     let mut long = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
-        let is_function = line.trim_start().split(' ').take(5).any(|word| word == "fn") && !line.trim_start().starts_with("//");
+        let is_function =
+            line.trim_start().split(' ').take(5).any(|word| word == "fn") && !line.trim_start().starts_with("//");
         if !is_function || line.trim_end().ends_with(';') || line.trim_end().ends_with('}') {
             continue;
         }
@@ -105,7 +107,8 @@ fn used(lines: &[&str]) -> Vec<Vec<String>> {
             if before.is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':') {
                 continue;
             }
-            let path = line[at + "crate::".len()..].split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').next();
+            let path =
+                line[at + "crate::".len()..].split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').next();
             paths.push(path.unwrap_or_default().split("::").map(str::to_owned).collect());
         }
     }
@@ -155,7 +158,9 @@ fn modules_use_only_what_is_declared_before_them() {
             for import in upward(&source, &own, &code_lines(&text)) {
                 writeln!(problems, "{}: uses crate::{import}, declared behind it", path.display()).unwrap();
             }
-            if let Some(line) = text.lines().find(|line| line.trim_start().starts_with("use super::") && !line.ends_with("::*;")) {
+            if let Some(line) =
+                text.lines().find(|line| line.trim_start().starts_with("use super::") && !line.ends_with("::*;"))
+            {
                 writeln!(problems, "{}: `{}`: import from where it is defined", path.display(), line.trim()).unwrap();
             }
         }

@@ -35,10 +35,7 @@ impl LocalDisk {
     ///
     /// If `root` is empty, or relative and there is no working directory.
     pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self {
-            root: std::path::absolute(root)?,
-            name: root.display().to_string(),
-        })
+        Ok(Self { root: std::path::absolute(root)?, name: root.display().to_string() })
     }
 
     fn file(&self, path: &str) -> io::Result<PathBuf> {
@@ -48,20 +45,12 @@ impl LocalDisk {
 
     fn folder(&self, dir: &str) -> io::Result<PathBuf> {
         check_folder(dir)?;
-        Ok(if dir.is_empty() {
-            self.root.clone()
-        } else {
-            self.root.join(dir)
-        })
+        Ok(if dir.is_empty() { self.root.clone() } else { self.root.join(dir) })
     }
 
     /// Makes the root and its missing parents and their names durable, since no `sync_dir` reaches above the root.
     fn create_root(&self) -> io::Result<()> {
-        let missing: Vec<&Path> = self
-            .root
-            .ancestors()
-            .take_while(|folder| !folder.is_dir())
-            .collect();
+        let missing: Vec<&Path> = self.root.ancestors().take_while(|folder| !folder.is_dir()).collect();
         // Each name is synced before the next folder is made, so that of the folders found later only the root
         // itself may have a name that was never synced.
         for folder in missing.iter().rev() {
@@ -106,11 +95,7 @@ impl Disk for LocalDisk {
     }
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(self.file(path)?)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(self.file(path)?)?;
         Ok(Box::new(LocalWriteFile { file, synced: false }))
     }
 
@@ -133,10 +118,7 @@ impl Disk for LocalDisk {
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok(Arc::new(LocalReadFile {
-            file,
-            length: metadata.len(),
-        }))
+        Ok(Arc::new(LocalReadFile { file, length: metadata.len() }))
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
@@ -158,12 +140,7 @@ impl Disk for LocalDisk {
 
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         let path = self.file(path)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(LocalLock { _file: file }))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -185,9 +162,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn sync_parent(folder: &Path) -> io::Result<()> {
-    folder
-        .parent()
-        .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 #[derive(Debug)]
@@ -271,14 +246,7 @@ mod tests {
         disk.create_dir("").unwrap();
         disk.create_dir("tables/1").unwrap();
         disk.create("tables/1/x").unwrap();
-        assert_eq!(
-            (
-                mode(&root),
-                mode(&root.join("tables/1")),
-                mode(&root.join("tables/1/x"))
-            ),
-            (0o700, 0o700, 0o600)
-        );
+        assert_eq!((mode(&root), mode(&root.join("tables/1")), mode(&root.join("tables/1/x"))), (0o700, 0o700, 0o600));
         assert_eq!(disk.describe(), root.display().to_string());
     }
 
@@ -289,20 +257,13 @@ mod tests {
         let disk = LocalDisk::open(&folder.path().join("file/db")).unwrap();
         assert!(disk.create_dir("").is_err());
         let disk = LocalDisk::open(&folder.path().join("file")).unwrap();
-        assert_eq!(
-            disk.create_dir("").unwrap_err().kind(),
-            io::ErrorKind::AlreadyExists
-        );
+        assert_eq!(disk.create_dir("").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]
     fn a_second_handle_of_the_root_meets_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = LocalDisk::open(folder.path())
-            .unwrap()
-            .lock("LOCK")
-            .unwrap()
-            .unwrap();
+        let lock = LocalDisk::open(folder.path()).unwrap().lock("LOCK").unwrap().unwrap();
         let other = LocalDisk::open(folder.path()).unwrap();
         assert!(other.lock("LOCK").unwrap().is_none());
         drop(lock);

@@ -20,9 +20,7 @@ pub struct MemoryDisk {
 impl MemoryDisk {
     /// An empty disk.
     pub fn new() -> Self {
-        Self {
-            tree: Arc::new(Mutex::new(Tree::new())),
-        }
+        Self { tree: Arc::new(Mutex::new(Tree::new())) }
     }
 
     /// The tree changes in single steps, so one that a panicking thread left is whole.
@@ -51,9 +49,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
-        Ok(Box::new(MemoryWriteFile {
-            inode: self.tree().create(path)?,
-        }))
+        Ok(Box::new(MemoryWriteFile { inode: self.tree().create(path)? }))
     }
 
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>> {
@@ -63,10 +59,7 @@ impl Disk for MemoryDisk {
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>> {
         let inode = self.tree().find(path)?;
-        Ok(Arc::new(MemoryReadFile {
-            length: inode.len(),
-            inode,
-        }))
+        Ok(Arc::new(MemoryReadFile { length: inode.len(), inode }))
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
@@ -91,10 +84,7 @@ impl Disk for MemoryDisk {
             return Ok(None);
         }
         drop(tree);
-        Ok(Some(Box::new(MemoryLock {
-            disk: self.clone(),
-            path: path.to_owned(),
-        })))
+        Ok(Some(Box::new(MemoryLock { disk: self.clone(), path: path.to_owned() })))
     }
 
     fn describe(&self) -> String {

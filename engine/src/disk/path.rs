@@ -79,7 +79,8 @@ pub fn run(table_id: TableId, run: RunId, file: RunFile) -> String {
 /// The run and the file that a name in a table's folder stands for.
 pub fn parse_run(name: &str) -> Option<(RunId, RunFile)> {
     let (stem, extension) = name.split_once('.')?;
-    let file = [RunFile::Sst, RunFile::Deletes, RunFile::Keys].into_iter().find(|file| file.extension() == extension)?;
+    let file =
+        [RunFile::Sst, RunFile::Deletes, RunFile::Keys].into_iter().find(|file| file.extension() == extension)?;
     Some((RunId(parse_number(stem)?), file))
 }
 

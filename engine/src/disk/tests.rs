@@ -19,9 +19,7 @@ fn check(body: fn(&dyn Disk)) {
 }
 
 fn write(disk: &dyn Disk, path: &str, bytes: &[u8]) -> Box<dyn WriteFile> {
-    let mut file = disk
-        .create(path)
-        .unwrap_or_else(|error| panic!("{disk:?}: {path}: {error}"));
+    let mut file = disk.create(path).unwrap_or_else(|error| panic!("{disk:?}: {path}: {error}"));
     file.append(bytes).unwrap();
     file
 }
@@ -51,10 +49,7 @@ fn a_file_grows_by_what_is_appended_and_is_read_back() {
         assert_eq!(file.map().unwrap(), b"one two".as_slice());
         file.read_at(7, &mut []).unwrap();
         for (offset, length) in [(4, 4), (7, 1), (8, 1), (i64::MAX.unsigned_abs() - 3, 3)] {
-            assert!(
-                file.read_at(offset, &mut vec![0; length]).is_err(),
-                "{disk:?}: {offset}"
-            );
+            assert!(file.read_at(offset, &mut vec![0; length]).is_err(), "{disk:?}: {offset}");
         }
         refused(disk, file.read_at(5, &mut [0; 3]), ErrorKind::UnexpectedEof);
     });
@@ -129,10 +124,7 @@ fn a_rename_replaces_and_leaves_open_files_readable() {
         drop(write(disk, "b", b"old"));
         let old = disk.open("b").unwrap();
         disk.rename("a", "b").unwrap();
-        assert_eq!(
-            (read(disk, "b"), read_whole(&*old).unwrap().to_vec()),
-            (b"new".to_vec(), b"old".to_vec())
-        );
+        assert_eq!((read(disk, "b"), read_whole(&*old).unwrap().to_vec()), (b"new".to_vec(), b"old".to_vec()));
         assert_eq!(disk.list("").unwrap(), ["b"]);
         refused(disk, disk.rename("a", "b"), ErrorKind::NotFound);
         disk.create_dir("d").unwrap();
@@ -140,10 +132,7 @@ fn a_rename_replaces_and_leaves_open_files_readable() {
         refused(disk, disk.rename("d", "e"), ErrorKind::IsADirectory);
         refused(disk, disk.rename("b", "no/b"), ErrorKind::NotFound);
         disk.rename("b", "d/b").unwrap();
-        assert_eq!(
-            (disk.list("").unwrap(), read(disk, "d/b")),
-            (vec!["d".to_owned()], b"new".to_vec())
-        );
+        assert_eq!((disk.list("").unwrap(), read(disk, "d/b")), (vec!["d".to_owned()], b"new".to_vec()));
     });
 }
 
@@ -166,10 +155,7 @@ fn a_removed_file_stays_readable_where_it_is_open() {
         let mapped = file.map().unwrap();
         disk.remove("a").unwrap();
         drop(write(disk, "a", b"other"));
-        assert_eq!(
-            (read_whole(&*file).unwrap(), mapped.as_ref()),
-            (mapped.clone(), b"bytes".as_slice())
-        );
+        assert_eq!((read_whole(&*file).unwrap(), mapped.as_ref()), (mapped.clone(), b"bytes".as_slice()));
         disk.remove("a").unwrap();
         refused(disk, disk.remove("a"), ErrorKind::NotFound);
         refused(disk, disk.open("a"), ErrorKind::NotFound);
@@ -220,10 +206,7 @@ fn a_lock_is_held_once_until_it_is_dropped() {
         let lock = disk.lock("LOCK").unwrap().unwrap();
         assert!(disk.lock("LOCK").unwrap().is_none(), "{disk:?}");
         assert!(disk.lock("OTHER").unwrap().is_some());
-        assert!(
-            disk.lock("LOCK").unwrap().is_none(),
-            "a refused call does not release it"
-        );
+        assert!(disk.lock("LOCK").unwrap().is_none(), "a refused call does not release it");
         drop(lock);
         assert!(disk.lock("LOCK").unwrap().is_some());
         assert_eq!(disk.list("").unwrap(), ["LOCK", "OTHER"]);

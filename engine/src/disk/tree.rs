@@ -31,10 +31,7 @@ pub(crate) struct Inode {
 
 impl Inode {
     fn new(id: InodeId, content: Arc<Vec<u8>>) -> Self {
-        Self {
-            id,
-            content: RwLock::new(content),
-        }
+        Self { id, content: RwLock::new(content) }
     }
 
     pub(crate) fn id(&self) -> InodeId {
@@ -85,10 +82,7 @@ impl Inode {
 
 impl fmt::Debug for Inode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inode")
-            .field("id", &self.id.0)
-            .field("length", &self.len())
-            .finish()
+        f.debug_struct("Inode").field("id", &self.id.0).field("length", &self.len()).finish()
     }
 }
 
@@ -119,11 +113,7 @@ pub(crate) struct Tree {
 impl Tree {
     /// An empty root.
     pub(crate) fn new() -> Self {
-        Self {
-            folders: BTreeMap::from([(String::new(), Folder::new())]),
-            locks: BTreeSet::new(),
-            inode_count: 0,
-        }
+        Self { folders: BTreeMap::from([(String::new(), Folder::new())]), locks: BTreeSet::new(), inode_count: 0 }
     }
 
     /// Folders, each behind the one it is in, and files by names in them; names with one id are names of one file.
@@ -134,23 +124,15 @@ impl Tree {
         let mut tree = Self::new();
         for dir in folders.filter(|dir| !dir.is_empty()) {
             let (parent, name) = split(dir);
-            tree.folders
-                .entry(parent.to_owned())
-                .or_default()
-                .insert(name.to_owned(), Node::Folder);
+            tree.folders.entry(parent.to_owned()).or_default().insert(name.to_owned(), Node::Folder);
             tree.folders.insert(dir.to_owned(), Folder::new());
         }
         let mut inodes = BTreeMap::new();
         for (path, id, content) in files {
-            let inode = inodes
-                .entry(id)
-                .or_insert_with(|| Arc::new(Inode::new(id, content)));
+            let inode = inodes.entry(id).or_insert_with(|| Arc::new(Inode::new(id, content)));
             let (parent, name) = split(path);
             let node = Node::File(Arc::clone(inode));
-            tree.folders
-                .entry(parent.to_owned())
-                .or_default()
-                .insert(name.to_owned(), node);
+            tree.folders.entry(parent.to_owned()).or_default().insert(name.to_owned(), node);
         }
         tree.inode_count = inodes.last_key_value().map_or(0, |(id, _)| id.0 + 1);
         tree
@@ -161,11 +143,7 @@ impl Tree {
         check_folder(dir)?;
         let mut made = Vec::new();
         let ends = dir.match_indices('/').map(|(index, _)| index).chain([dir.len()]);
-        for part in ends
-            .map(|end| &dir[..end])
-            .filter(|part| !self.folders.contains_key(*part))
-            .collect::<Vec<_>>()
-        {
+        for part in ends.map(|end| &dir[..end]).filter(|part| !self.folders.contains_key(*part)).collect::<Vec<_>>() {
             let (parent, name) = split(part);
             let siblings = self.folder_mut(parent)?;
             if siblings.contains_key(name) {
@@ -221,9 +199,7 @@ impl Tree {
     /// Finds a file and cuts it to `length` bytes; the flag says whether it was longer.
     pub(crate) fn cut(&mut self, path: &str, length: u64) -> io::Result<(Arc<Inode>, bool)> {
         let inode = self.find(path)?;
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|length| *length <= inode.len());
+        let length = usize::try_from(length).ok().filter(|length| *length <= inode.len());
         let length = length.ok_or(io::ErrorKind::InvalidInput)?;
         let longer = inode.len() > length;
         if longer {
@@ -247,8 +223,7 @@ impl Tree {
             _ => {}
         }
         let (parent, name) = split(to);
-        self.folder_mut(parent)?
-            .insert(name.to_owned(), Node::File(Arc::clone(&inode)));
+        self.folder_mut(parent)?.insert(name.to_owned(), Node::File(Arc::clone(&inode)));
         self.remove(from)?;
         Ok(Some(inode))
     }

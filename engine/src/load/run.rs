@@ -5,9 +5,9 @@
 //! while no write can commit, with all older changes of the table flushed; what was written while it ran is checked
 //! against it then.
 
+use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 

@@ -61,9 +61,19 @@ impl<'a> Sink<'a> {
     /// Writes runs for the table of a snapshot, against which keys are checked.
     pub fn new(state: &'a State, snapshot: TableSnapshot, on_conflict: OnConflict) -> Self {
         let table = snapshot.table().clone();
-        let empty = table.version.runs().is_empty() && table.memtables.iter().all(|memtable| memtable.seq_range().is_none());
+        let empty =
+            table.version.runs().is_empty() && table.memtables.iter().all(|memtable| memtable.seq_range().is_none());
         let check_stored = !empty && table.schema.has_key() && on_conflict != OnConflict::Update;
-        Self { snapshot, on_conflict, writer: RunWriter::new(state, table), last: None, held: None, skipped: 0, check_stored, written: OriginRuns::default() }
+        Self {
+            snapshot,
+            on_conflict,
+            writer: RunWriter::new(state, table),
+            last: None,
+            held: None,
+            skipped: 0,
+            check_stored,
+            written: OriginRuns::default(),
+        }
     }
 
     /// Takes a block: ascending keys, stored columns and origins.

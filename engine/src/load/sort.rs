@@ -83,7 +83,9 @@ impl<'a> Sorter<'a> {
         let follows = self.last_key.as_deref().is_none_or(|before| before < first);
         self.ascending &= follows && keys.first_disorder().is_none();
         self.last_key = Some(last.to_vec());
-        if !self.ascending && let Some(sink) = self.passing.take() {
+        if !self.ascending
+            && let Some(sink) = self.passing.take()
+        {
             let written = sink.close(origins)?;
             self.parts.push(Part::Runs(written.runs, Arc::new(written.origins)));
         }

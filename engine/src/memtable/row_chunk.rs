@@ -7,8 +7,8 @@
 
 use std::cmp::Reverse;
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use crossbeam_skiplist::SkipMap;
@@ -49,7 +49,7 @@ impl RowChunk {
     }
 
     /// Number of changes, superseded ones included.
-    pub fn len(&self) -> usize {
+    pub fn changes(&self) -> usize {
         self.entries.len()
     }
 

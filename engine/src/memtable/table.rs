@@ -98,7 +98,7 @@ impl Memtable {
     /// The row chunk that takes the next small change.
     fn open_row_chunk(&self, chunks: &mut Vec<Chunk>, seq: SeqNo) -> Arc<RowChunk> {
         match chunks.last() {
-            Some(Chunk::Rows { chunk, sealed_at: None, .. }) if chunk.len() < ROW_CHUNK_ROWS_MAX => chunk.clone(),
+            Some(Chunk::Rows { chunk, sealed_at: None, .. }) if chunk.changes() < ROW_CHUNK_ROWS_MAX => chunk.clone(),
             _ => {
                 seal_last(chunks, seq);
                 let chunk = Arc::new(RowChunk::new(self.form.clone(), self.key_width));

@@ -55,13 +55,17 @@ impl KeyInterval {
 
     /// Positions of its keys among the rows of a run.
     fn rows(&self, index: &KeyIndex) -> Result<Range<u64>> {
-        let before = |key: &[u8]| index.rank(key).map(|rank| match rank {
-            Rank::Found(at) | Rank::Absent(at) => at,
-        });
-        let through = |key: &[u8]| index.rank(key).map(|rank| match rank {
-            Rank::Found(at) => at + 1,
-            Rank::Absent(at) => at,
-        });
+        let before = |key: &[u8]| {
+            index.rank(key).map(|rank| match rank {
+                Rank::Found(at) | Rank::Absent(at) => at,
+            })
+        };
+        let through = |key: &[u8]| {
+            index.rank(key).map(|rank| match rank {
+                Rank::Found(at) => at + 1,
+                Rank::Absent(at) => at,
+            })
+        };
         let start = match &self.start {
             Bound::Included(key) => before(key)?,
             Bound::Excluded(key) => through(key)?,
@@ -142,7 +146,7 @@ impl Source {
                 Self::Deleted(keys, positions)
             }
         };
-        Ok((part.len() > 0).then_some(part))
+        Ok((!part.is_empty()).then_some(part))
     }
 
     /// Number of its keys.

@@ -42,11 +42,7 @@ pub fn canonicalize_keys(schema: &TableSchema, batch: RecordBatch) -> Result<Rec
             changed = true;
         }
     }
-    if changed {
-        Ok(RecordBatch::try_new(batch.schema(), columns)?)
-    } else {
-        Ok(batch)
-    }
+    if changed { Ok(RecordBatch::try_new(batch.schema(), columns)?) } else { Ok(batch) }
 }
 
 /// The canonical column, if it differs.
@@ -55,15 +51,8 @@ fn canonical_floats<T: Float>(column: &ArrayRef) -> Result<Option<ArrayRef>> {
     if values.iter().all(|value| T::from_raw(*value).is_canonical()) {
         return Ok(None);
     }
-    let values = values
-        .iter()
-        .map(|value| T::from_raw(*value).canonical().raw())
-        .collect();
-    Ok(Some(native_array::<T>(
-        column.data_type(),
-        values,
-        column.nulls().cloned(),
-    )?))
+    let values = values.iter().map(|value| T::from_raw(*value).canonical().raw()).collect();
+    Ok(Some(native_array::<T>(column.data_type(), values, column.nulls().cloned())?))
 }
 
 /// Copies the columns of a batch that keep much more memory than its rows need; the others stay as they are.
@@ -73,11 +62,7 @@ fn canonical_floats<T: Float>(column: &ArrayRef) -> Result<Option<ArrayRef>> {
 /// # Errors
 /// [`crate::error::Error::Arrow`] if a nested column breaks Arrow's own rules.
 pub fn compact(batch: RecordBatch) -> Result<RecordBatch> {
-    let needed: Vec<usize> = batch
-        .columns()
-        .iter()
-        .map(|column| needed_bytes(column))
-        .collect();
+    let needed: Vec<usize> = batch.columns().iter().map(|column| needed_bytes(column)).collect();
     if kept_bytes(batch.columns()) <= 2 * needed.iter().sum::<usize>() + SLACK_BYTES {
         return Ok(batch);
     }
@@ -87,19 +72,13 @@ pub fn compact(batch: RecordBatch) -> Result<RecordBatch> {
         columns.push(if is_loose { copied(column)? } else { column.clone() });
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        batch.schema(),
-        columns,
-        &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
 }
 
 /// Bytes of all buffers that columns refer to, each counted once.
 pub fn kept_bytes(columns: &[ArrayRef]) -> usize {
     let mut buffers = Vec::new();
-    columns
-        .iter()
-        .for_each(|column| list_buffers(&column.to_data(), &mut buffers));
+    columns.iter().for_each(|column| list_buffers(&column.to_data(), &mut buffers));
     buffers.sort_unstable();
     buffers.dedup();
     buffers.iter().map(|(_, bytes)| bytes).sum()
@@ -111,9 +90,7 @@ fn list_buffers(data: &ArrayData, list: &mut Vec<(usize, usize)>) {
     for buffer in data.buffers().iter().chain(nulls) {
         list.push((buffer.data_ptr().addr().get(), buffer.capacity()));
     }
-    data.child_data()
-        .iter()
-        .for_each(|child| list_buffers(child, list));
+    data.child_data().iter().for_each(|child| list_buffers(child, list));
 }
 
 /// Bytes that an exact copy of an array takes.
@@ -126,15 +103,10 @@ fn needed_bytes(array: &dyn Array) -> usize {
         (Some(Physical::Bytes(form)), _) => needed_bytes_of_strings(array, form),
         (Some(Physical::Nested), DataType::List(_)) => needed_bytes_of_list::<i32>(array.as_list()),
         (Some(Physical::Nested), DataType::LargeList(_)) => needed_bytes_of_list::<i64>(array.as_list()),
-        (Some(Physical::Nested), DataType::FixedSizeList(..)) => {
-            needed_bytes(array.as_fixed_size_list().values())
+        (Some(Physical::Nested), DataType::FixedSizeList(..)) => needed_bytes(array.as_fixed_size_list().values()),
+        (Some(Physical::Nested), DataType::Struct(_)) => {
+            array.as_struct().columns().iter().map(|column| needed_bytes(column)).sum()
         }
-        (Some(Physical::Nested), DataType::Struct(_)) => array
-            .as_struct()
-            .columns()
-            .iter()
-            .map(|column| needed_bytes(column))
-            .sum(),
         (Some(Physical::Nested), DataType::Map(..)) => {
             let map = array.as_map();
             let (first, last) = (map.offsets()[0], map.offsets()[row_count]);
@@ -198,9 +170,7 @@ fn without_loose_views(array: ArrayRef) -> Result<ArrayRef> {
             let row_count = array.len();
             let (field, size, values, nulls) = array.as_fixed_size_list().clone().into_parts();
             let values = without_loose_views(values)?;
-            Arc::new(FixedSizeListArray::try_new_with_length(
-                field, size, values, nulls, row_count,
-            )?)
+            Arc::new(FixedSizeListArray::try_new_with_length(field, size, values, nulls, row_count)?)
         }
         DataType::Struct(_) => Arc::new(struct_without_loose_views(array.as_struct())?),
         DataType::Map(..) => {
@@ -214,26 +184,13 @@ fn without_loose_views(array: ArrayRef) -> Result<ArrayRef> {
 
 fn list_without_loose_views<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> Result<GenericListArray<O>> {
     let (field, offsets, values, nulls) = list.clone().into_parts();
-    Ok(GenericListArray::try_new(
-        field,
-        offsets,
-        without_loose_views(values)?,
-        nulls,
-    )?)
+    Ok(GenericListArray::try_new(field, offsets, without_loose_views(values)?, nulls)?)
 }
 
 fn struct_without_loose_views(array: &StructArray) -> Result<StructArray> {
     let (fields, columns, nulls) = array.clone().into_parts();
-    let columns = columns
-        .into_iter()
-        .map(without_loose_views)
-        .collect::<Result<Vec<_>>>()?;
-    Ok(StructArray::try_new_with_length(
-        fields,
-        columns,
-        nulls,
-        array.len(),
-    )?)
+    let columns = columns.into_iter().map(without_loose_views).collect::<Result<Vec<_>>>()?;
+    Ok(StructArray::try_new_with_length(fields, columns, nulls, array.len())?)
 }
 
 #[cfg(test)]

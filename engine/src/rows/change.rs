@@ -159,7 +159,11 @@ pub fn prepare(
                 }
             }
         }
-        if all.is_empty() { all = keys } else { all.extend(&keys, 0..keys.len()) }
+        if all.is_empty() {
+            all = keys
+        } else {
+            all.extend(&keys, 0..keys.len())
+        }
         batches.extend(batch);
     }
     let batch = match batches.len() {
@@ -174,10 +178,10 @@ pub fn prepare(
 }
 
 /// Groups of a write batch by table, tables in id order, changes in the order they were made.
-pub fn by_table<'a>(
-    batch: &'a WriteBatch,
+pub fn by_table(
+    batch: &WriteBatch,
     mut find: impl FnMut(&str) -> Result<TableId>,
-) -> Result<BTreeMap<TableId, Vec<(Operation, &'a RecordBatch)>>> {
+) -> Result<BTreeMap<TableId, Vec<(Operation, &RecordBatch)>>> {
     let mut tables: BTreeMap<TableId, Vec<(Operation, &RecordBatch)>> = BTreeMap::new();
     for (name, operation, rows) in batch.changes() {
         tables.entry(find(name)?).or_default().push((*operation, rows));

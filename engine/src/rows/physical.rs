@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::types::{ByteArrayType, ByteViewType};
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BinaryViewBuilder, GenericByteArray,
-    GenericByteViewArray, LargeBinaryArray, LargeStringArray, StringArray, make_array,
+    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BinaryViewBuilder, GenericByteArray, GenericByteViewArray,
+    LargeBinaryArray, LargeStringArray, StringArray, make_array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType, i256};
@@ -108,9 +108,7 @@ impl Native {
         match data_type {
             DataType::Int8 => Some(Self::I8),
             DataType::Int16 => Some(Self::I16),
-            DataType::Int32 | DataType::Date32 | DataType::Time32(_) | DataType::Decimal32(..) => {
-                Some(Self::I32)
-            }
+            DataType::Int32 | DataType::Date32 | DataType::Time32(_) | DataType::Decimal32(..) => Some(Self::I32),
             DataType::Int64
             | DataType::Date64
             | DataType::Time64(_)
@@ -224,13 +222,8 @@ pub(crate) fn native_array<T: Fixed>(
     values: Vec<T::Raw>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
-    let builder = ArrayData::builder(data_type.clone())
-        .len(values.len())
-        .nulls(nulls);
-    builder
-        .add_buffer(Buffer::from_vec(values))
-        .build()
-        .map(make_array)
+    let builder = ArrayData::builder(data_type.clone()).len(values.len()).nulls(nulls);
+    builder.add_buffer(Buffer::from_vec(values)).build().map(make_array)
 }
 
 /// Shows each row's byte string; those of NULLs mean nothing.
@@ -251,10 +244,7 @@ fn for_each_value<T: ByteArrayType>(array: &GenericByteArray<T>, mut visit: impl
     }
 }
 
-fn for_each_view<T: ByteViewType + ?Sized>(
-    array: &GenericByteViewArray<T>,
-    mut visit: impl FnMut(usize, &[u8]),
-) {
+fn for_each_view<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>, mut visit: impl FnMut(usize, &[u8])) {
     for row in 0..array.len() {
         visit(row, array.value(row).as_ref());
     }
@@ -270,10 +260,7 @@ pub(crate) struct ByteStrings {
 impl ByteStrings {
     /// None yet; room for `count` of them.
     pub(crate) fn with_capacity(count: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            ends: Vec::with_capacity(count),
-        }
+        Self { bytes: Vec::new(), ends: Vec::with_capacity(count) }
     }
 
     /// Adds to the string that is being made.
@@ -293,17 +280,9 @@ impl ByteStrings {
     pub(crate) fn finish(self, form: BytesForm, nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
         Ok(match form {
             BytesForm::Utf8 => Arc::new(StringArray::try_new(self.offsets()?, self.bytes.into(), nulls)?),
-            BytesForm::LargeUtf8 => Arc::new(LargeStringArray::try_new(
-                self.offsets()?,
-                self.bytes.into(),
-                nulls,
-            )?),
+            BytesForm::LargeUtf8 => Arc::new(LargeStringArray::try_new(self.offsets()?, self.bytes.into(), nulls)?),
             BytesForm::Binary => Arc::new(BinaryArray::try_new(self.offsets()?, self.bytes.into(), nulls)?),
-            BytesForm::LargeBinary => Arc::new(LargeBinaryArray::try_new(
-                self.offsets()?,
-                self.bytes.into(),
-                nulls,
-            )?),
+            BytesForm::LargeBinary => Arc::new(LargeBinaryArray::try_new(self.offsets()?, self.bytes.into(), nulls)?),
             BytesForm::Utf8View => Arc::new(self.views(nulls.as_ref())?.finish().to_string_view()?),
             BytesForm::BinaryView => Arc::new(self.views(nulls.as_ref())?.finish()),
         })
@@ -314,10 +293,7 @@ impl ByteStrings {
         if total > O::MAX_OFFSET {
             return Err(ArrowError::OffsetOverflowError(total));
         }
-        let offsets = std::iter::once(0)
-            .chain(self.ends.iter().copied())
-            .map(O::usize_as)
-            .collect::<Vec<_>>();
+        let offsets = std::iter::once(0).chain(self.ends.iter().copied()).map(O::usize_as).collect::<Vec<_>>();
         Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
     }
 

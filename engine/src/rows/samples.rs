@@ -6,12 +6,11 @@ use std::convert::identity;
 use std::sync::Arc;
 
 use arrow::array::builder::{
-    BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, LargeBinaryBuilder, LargeStringBuilder,
-    StringBuilder, StringViewBuilder,
+    BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, LargeBinaryBuilder, LargeStringBuilder, StringBuilder,
+    StringViewBuilder,
 };
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
-    StructArray,
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit, i256};
@@ -45,25 +44,10 @@ pub(crate) fn flat_types() -> Vec<DataType> {
         LargeBinary,
         BinaryView,
     ];
-    types.extend([
-        Decimal32(9, 2),
-        Decimal64(18, -3),
-        Decimal128(38, 10),
-        Decimal256(76, 0),
-    ]);
-    types.extend([
-        FixedSizeBinary(1),
-        FixedSizeBinary(16),
-        Time32(TimeUnit::Second),
-        Time32(TimeUnit::Millisecond),
-    ]);
+    types.extend([Decimal32(9, 2), Decimal64(18, -3), Decimal128(38, 10), Decimal256(76, 0)]);
+    types.extend([FixedSizeBinary(1), FixedSizeBinary(16), Time32(TimeUnit::Second), Time32(TimeUnit::Millisecond)]);
     types.extend([Time64(TimeUnit::Microsecond), Time64(TimeUnit::Nanosecond)]);
-    for unit in [
-        TimeUnit::Second,
-        TimeUnit::Millisecond,
-        TimeUnit::Microsecond,
-        TimeUnit::Nanosecond,
-    ] {
+    for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
         types.push(Timestamp(unit, None));
         types.push(Timestamp(unit, Some("Europe/Berlin".into())));
     }
@@ -77,12 +61,9 @@ pub(crate) fn nested_types() -> Vec<DataType> {
         Field::new("a", DataType::Utf8View, true),
         Field::new("b", DataType::Decimal128(20, 3), false),
     ]));
-    let entries = Fields::from(vec![
-        Field::new("keys", DataType::Utf8, false),
-        Field::new("values", DataType::Float64, true),
-    ]);
-    let tagged =
-        Field::new("item", DataType::Int16, true).with_metadata([("unit".into(), "mm".into())].into());
+    let entries =
+        Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Float64, true)]);
+    let tagged = Field::new("item", DataType::Int16, true).with_metadata([("unit".into(), "mm".into())].into());
     vec![
         DataType::List(item(DataType::Int32)),
         DataType::List(Arc::new(tagged)),
@@ -90,15 +71,8 @@ pub(crate) fn nested_types() -> Vec<DataType> {
         DataType::FixedSizeList(item(DataType::Boolean), 3),
         pair.clone(),
         DataType::List(item(pair)),
-        DataType::Struct(Fields::from(vec![Field::new(
-            "l",
-            DataType::List(item(DataType::BinaryView)),
-            true,
-        )])),
-        DataType::Map(
-            Arc::new(Field::new("entries", DataType::Struct(entries), false)),
-            false,
-        ),
+        DataType::Struct(Fields::from(vec![Field::new("l", DataType::List(item(DataType::BinaryView)), true)])),
+        DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false),
     ]
 }
 
@@ -113,9 +87,7 @@ pub(crate) fn column(rng: &mut StdRng, data_type: &DataType, row_count: usize, n
             Arc::new(BooleanArray::new(values.into(), nulls))
         }
         Physical::Native(native) => numbers(rng, native, data_type, row_count, nulls),
-        Physical::FixedSizeBinary(_) | Physical::Bytes(_) => {
-            strings(rng, data_type, row_count, nulls.as_ref())
-        }
+        Physical::FixedSizeBinary(_) | Physical::Bytes(_) => strings(rng, data_type, row_count, nulls.as_ref()),
         Physical::Nested => nested(rng, data_type, row_count, nulls),
     }
 }
@@ -180,39 +152,23 @@ fn numbers(
         ),
         Native::F16 => floats!(Half, identity, [0x8000, 0, 0xfe01, 0x7c00, 0xfc00]),
         Native::F32 => {
-            floats!(
-                f32,
-                f32::from_bits,
-                [1 << 31, 0, 0xffc0_0001, 0x7f80_0000, 0xff80_0000]
-            )
+            floats!(f32, f32::from_bits, [1 << 31, 0, 0xffc0_0001, 0x7f80_0000, 0xff80_0000])
         }
         Native::F64 => {
-            floats!(
-                f64,
-                f64::from_bits,
-                [1 << 63, 0, (0x7ff << 52) + 1, 0x7ff << 52, 0xfff << 52]
-            )
+            floats!(f64, f64::from_bits, [1 << 63, 0, (0x7ff << 52) + 1, 0x7ff << 52, 0xfff << 52])
         }
     }
 }
 
 /// Short strings of few characters, among them those that the key encoding escapes, and some long ones.
 fn text(rng: &mut StdRng) -> String {
-    let length = if rng.random_ratio(1, 10) {
-        rng.random_range(0..300)
-    } else {
-        rng.random_range(0..5)
-    };
-    (0..length)
-        .map(|_| ['\0', '\u{1}', 'a', 'b', 'ÿ', '\u{10ffff}'][rng.random_range(0..6)])
-        .collect()
+    let length = if rng.random_ratio(1, 10) { rng.random_range(0..300) } else { rng.random_range(0..5) };
+    (0..length).map(|_| ['\0', '\u{1}', 'a', 'b', 'ÿ', '\u{10ffff}'][rng.random_range(0..6)]).collect()
 }
 
 fn bytes(rng: &mut StdRng, width: Option<usize>) -> Vec<u8> {
     let length = width.unwrap_or_else(|| rng.random_range(0..20));
-    (0..length)
-        .map(|_| [0, 1, b'a', 0xfe, 0xff][rng.random_range(0..5)])
-        .collect()
+    (0..length).map(|_| [0, 1, b'a', 0xfe, 0xff][rng.random_range(0..5)]).collect()
 }
 
 fn strings(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Option<&NullBuffer>) -> ArrayRef {
@@ -222,11 +178,7 @@ fn strings(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Opti
             let mut builder = $builder;
             for row in 0..row_count {
                 let value = $one;
-                if is_null(row) {
-                    builder.append_null()
-                } else {
-                    builder.append_value(value)
-                }
+                if is_null(row) { builder.append_null() } else { builder.append_value(value) }
             }
             Arc::new(builder.finish())
         }};
@@ -242,11 +194,7 @@ fn strings(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Opti
             let mut builder = FixedSizeBinaryBuilder::new(*width);
             for row in 0..row_count {
                 let value = bytes(rng, usize::try_from(*width).ok());
-                if is_null(row) {
-                    builder.append_null()
-                } else {
-                    builder.append_value(value).unwrap()
-                }
+                if is_null(row) { builder.append_null() } else { builder.append_value(value).unwrap() }
             }
             Arc::new(builder.finish())
         }
@@ -264,10 +212,8 @@ fn nested(rng: &mut StdRng, data_type: &DataType, row_count: usize, nulls: Optio
             Arc::new(FixedSizeListArray::new(field.clone(), *size, values, nulls))
         }
         DataType::Struct(fields) => {
-            let columns = fields
-                .iter()
-                .map(|field| column(rng, field.data_type(), row_count, field.is_nullable()))
-                .collect();
+            let columns =
+                fields.iter().map(|field| column(rng, field.data_type(), row_count, field.is_nullable())).collect();
             Arc::new(StructArray::new(fields.clone(), columns, nulls))
         }
         DataType::Map(field, ordered) => {

@@ -216,9 +216,7 @@ fn can_be_stored(data_type: &DataType) -> bool {
         DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
             can_be_stored(field.data_type())
         }
-        DataType::Struct(fields) => {
-            !fields.is_empty() && fields.iter().all(|field| can_be_stored(field.data_type()))
-        }
+        DataType::Struct(fields) => !fields.is_empty() && fields.iter().all(|field| can_be_stored(field.data_type())),
         DataType::Map(entries, _) => can_be_stored(entries.data_type()),
         other => can_be_key(other),
     }
@@ -229,7 +227,9 @@ mod tests {
     use super::*;
 
     fn schema(fields: &[(&str, DataType)]) -> Schema {
-        Schema::new(fields.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true)).collect::<Vec<_>>())
+        Schema::new(
+            fields.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true)).collect::<Vec<_>>(),
+        )
     }
 
     #[test]

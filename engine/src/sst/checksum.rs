@@ -53,12 +53,7 @@ impl HashingFile {
     /// The name is taken, or the disk refuses.
     pub fn create(disk: &dyn Disk, path: &str) -> Result<Self> {
         let file = disk.create(path).map_err(at("create", path))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            buffer: Vec::new(),
-            hashes: Hashes::new(),
-        })
+        Ok(Self { file, path: path.to_owned(), buffer: Vec::new(), hashes: Hashes::new() })
     }
 
     /// Bytes written so far.
@@ -140,12 +135,7 @@ struct Hashes {
 
 impl Hashes {
     fn new() -> Self {
-        Self {
-            bytes: 0,
-            digest: Box::new(Xxh3::new()),
-            full: Vec::new(),
-            partial: 0,
-        }
+        Self { bytes: 0, digest: Box::new(Xxh3::new()), full: Vec::new(), partial: 0 }
     }
 
     fn update(&mut self, mut bytes: &[u8]) {
@@ -188,20 +178,10 @@ impl BlockChecks {
     pub fn new(file_bytes: u64, checksums: Arc<[u32]>) -> Result<Self, Damage> {
         let (expected, found) = (block_count(file_bytes), checksums.len() as u64);
         if expected != found {
-            return Err(Damage::Disagreement {
-                fact: "the number of block checksums",
-                expected,
-                found,
-            });
+            return Err(Damage::Disagreement { fact: "the number of block checksums", expected, found });
         }
-        let verified = (0..checksums.len().div_ceil(64))
-            .map(|_| AtomicU64::new(0))
-            .collect();
-        Ok(Self {
-            file_bytes,
-            checksums,
-            verified,
-        })
+        let verified = (0..checksums.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { file_bytes, checksums, verified })
     }
 
     /// Bytes of the file.
@@ -211,11 +191,7 @@ impl BlockChecks {
 
     /// The blocks that hold the bytes of a range that lies in the file; none for an empty range.
     pub fn covering(&self, range: &Range<u64>) -> Range<u64> {
-        if range.is_empty() {
-            0..0
-        } else {
-            range.start / BLOCK_BYTES..block_count(range.end)
-        }
+        if range.is_empty() { 0..0 } else { range.start / BLOCK_BYTES..block_count(range.end) }
     }
 
     /// Where the bytes of a block lie.

@@ -41,11 +41,7 @@ const DICTIONARY_BYTES_MAX: usize = 512 * 1024;
 ///
 /// # Errors
 /// Parquet has no type for a column.
-pub fn properties(
-    schema: &SchemaRef,
-    key: &[usize],
-    sample: &RecordBatch,
-) -> Result<WriterProperties, ParquetError> {
+pub fn properties(schema: &SchemaRef, key: &[usize], sample: &RecordBatch) -> Result<WriterProperties, ParquetError> {
     let parquet_schema = ArrowSchemaConverter::new().convert(schema)?;
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_2_0)
@@ -65,19 +61,12 @@ pub fn properties(
         }
         let place = key.iter().position(|index| *index == column);
         if let Some(place) = place {
-            let column_idx =
-                i32::try_from(leaf).map_err(|_| ParquetError::General("too many columns".to_owned()))?;
-            sorting[place] = Some(SortingColumn {
-                column_idx,
-                descending: false,
-                nulls_first: false,
-            });
+            let column_idx = i32::try_from(leaf).map_err(|_| ParquetError::General("too many columns".to_owned()))?;
+            sorting[place] = Some(SortingColumn { column_idx, descending: false, nulls_first: false });
         }
         builder = encode_column(builder, descriptor, sample.column(column), place == Some(0));
     }
-    Ok(builder
-        .set_sorting_columns(Some(sorting.into_iter().flatten().collect()))
-        .build())
+    Ok(builder.set_sorting_columns(Some(sorting.into_iter().flatten().collect())).build())
 }
 
 /// Sets dictionary and encoding of one column that is not nested; `sorted` says whether its values ascend.
@@ -102,38 +91,18 @@ fn encode_column(
         Type::INT32 | Type::INT64 if sorted => false,
         _ => dictionary_pays(sample),
     };
-    builder
-        .set_column_encoding(path.clone(), encoding)
-        .set_column_dictionary_enabled(path, dictionary)
+    builder.set_column_encoding(path.clone(), encoding).set_column_dictionary_enabled(path, dictionary)
 }
 
 /// Whether the values repeat often enough; without rows they do not.
 fn dictionary_pays(sample: &ArrayRef) -> bool {
     let rows = sample.len().min(SAMPLE_ROWS);
     let sample = sample.slice(0, rows);
-    let mut distinct = Distinct {
-        limit: rows / ROWS_PER_VALUE_MIN,
-        ..Distinct::default()
-    };
+    let mut distinct = Distinct { limit: rows / ROWS_PER_VALUE_MIN, ..Distinct::default() };
     let few = match sample.data_type() {
-        DataType::Utf8 => distinct.add_all(
-            sample
-                .as_string::<i32>()
-                .iter()
-                .map(|value| value.map(str::as_bytes)),
-        ),
-        DataType::LargeUtf8 => distinct.add_all(
-            sample
-                .as_string::<i64>()
-                .iter()
-                .map(|value| value.map(str::as_bytes)),
-        ),
-        DataType::Utf8View => distinct.add_all(
-            sample
-                .as_string_view()
-                .iter()
-                .map(|value| value.map(str::as_bytes)),
-        ),
+        DataType::Utf8 => distinct.add_all(sample.as_string::<i32>().iter().map(|value| value.map(str::as_bytes))),
+        DataType::LargeUtf8 => distinct.add_all(sample.as_string::<i64>().iter().map(|value| value.map(str::as_bytes))),
+        DataType::Utf8View => distinct.add_all(sample.as_string_view().iter().map(|value| value.map(str::as_bytes))),
         DataType::Binary => distinct.add_all(sample.as_binary::<i32>().iter()),
         DataType::LargeBinary => distinct.add_all(sample.as_binary::<i64>().iter()),
         DataType::BinaryView => distinct.add_all(sample.as_binary_view().iter()),
@@ -164,17 +133,11 @@ impl Distinct {
     fn add_words(&mut self, array: &ArrayRef, width: usize) -> bool {
         let data = array.to_data();
         let start = data.offset() * width;
-        let Some(bytes) = data
-            .buffers()
-            .first()
-            .and_then(|buffer| buffer.get(start..start + data.len() * width))
+        let Some(bytes) = data.buffers().first().and_then(|buffer| buffer.get(start..start + data.len() * width))
         else {
             return false;
         };
-        bytes
-            .chunks_exact(width)
-            .enumerate()
-            .all(|(row, value)| data.is_null(row) || self.add(value))
+        bytes.chunks_exact(width).enumerate().all(|(row, value)| data.is_null(row) || self.add(value))
     }
 
     fn add(&mut self, value: &[u8]) -> bool {

@@ -56,10 +56,7 @@ pub struct FileMeta {
 
 impl From<&HashedFile> for FileMeta {
     fn from(file: &HashedFile) -> Self {
-        Self {
-            bytes: file.bytes,
-            digest: file.digest,
-        }
+        Self { bytes: file.bytes, digest: file.digest }
     }
 }
 
@@ -93,32 +90,18 @@ mod hex {
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        let text: String = bytes
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-            .collect();
+        let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
         serializer.serialize_str(&text)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         if !text.len().is_multiple_of(2) {
-            return Err(D::Error::invalid_length(
-                text.len(),
-                &"an even number of hexadecimal digits",
-            ));
+            return Err(D::Error::invalid_length(text.len(), &"an even number of hexadecimal digits"));
         }
-        let digit = |byte: u8| {
-            char::from(byte)
-                .to_digit(16)
-                .and_then(|value| u8::try_from(value).ok())
-        };
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
         (text.as_bytes().chunks_exact(2))
-            .map(|pair| {
-                digit(pair[0])
-                    .zip(digit(pair[1]))
-                    .map(|(high, low)| high << 4 | low)
-            })
+            .map(|pair| digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low))
             .collect::<Option<_>>()
             .ok_or_else(|| D::Error::custom("not a hexadecimal digit"))
     }
@@ -130,32 +113,19 @@ mod tests {
 
     #[test]
     fn the_text_form_comes_back() {
-        let file = FileMeta {
-            bytes: 12,
-            digest: Digest(0xabc),
-        };
-        let key_range = KeyRange {
-            min: vec![],
-            max: vec![0, 0xff, 0x1e],
-        };
+        let file = FileMeta { bytes: 12, digest: Digest(0xabc) };
+        let key_range = KeyRange { min: vec![], max: vec![0, 0xff, 0x1e] };
         let meta = SstMeta {
             run: RunId(3),
             rows: 2,
             key_range: Some(key_range.clone()),
-            deletes: Some(DeletesMeta {
-                count: 1,
-                file,
-                key_range,
-            }),
+            deletes: Some(DeletesMeta { count: 1, file, key_range }),
             sst: file,
             keys: file,
             footer_checksum: 7,
         };
         let text = serde_json::to_string(&meta).unwrap();
-        assert!(
-            text.contains(r#""max":"00ff1e""#) && text.contains(r#""min":"""#),
-            "{text}"
-        );
+        assert!(text.contains(r#""max":"00ff1e""#) && text.contains(r#""min":"""#), "{text}");
         assert_eq!(serde_json::from_str::<SstMeta>(&text).unwrap(), meta);
         for bad in ["00ff1", "0g", "é"] {
             let error = serde_json::from_str::<SstMeta>(&text.replace("00ff1e", bad)).unwrap_err();

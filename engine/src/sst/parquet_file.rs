@@ -16,9 +16,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 use rayon::{ThreadPool, Yield};
@@ -71,16 +69,7 @@ impl ParquetFile {
     /// A file of no rows; it is created on disk when its first row group is full.
     pub fn new(target: Target, schema: SchemaRef, key: Vec<usize>) -> Self {
         let (gathered, in_flight) = (Vec::new(), VecDeque::new());
-        Self {
-            target,
-            schema,
-            key,
-            rows: 0,
-            gathered,
-            gathered_rows: 0,
-            in_flight,
-            open: None,
-        }
+        Self { target, schema, key, rows: 0, gathered, gathered_rows: 0, in_flight, open: None }
     }
 
     /// Rows so far.
@@ -97,11 +86,7 @@ impl ParquetFile {
             }
             // Encoded lineitem is a fifth of itself in memory; a half is a careful guess.
             _ => {
-                let in_flight = self
-                    .in_flight
-                    .iter()
-                    .map(|row_group| row_group.memory_bytes)
-                    .sum::<u64>();
+                let in_flight = self.in_flight.iter().map(|row_group| row_group.memory_bytes).sum::<u64>();
                 (in_flight + memory_bytes(&self.gathered)) / 2
             }
         }
@@ -113,21 +98,13 @@ impl ParquetFile {
     /// Parquet refuses to encode; the disk refuses.
     pub fn append(&mut self, batch: &RecordBatch) -> Result<()> {
         let types = batch.columns().iter().map(|column| column.data_type());
-        assert!(
-            types.eq(self.schema.fields().iter().map(|field| field.data_type())),
-            "a batch of the file's columns"
-        );
+        assert!(types.eq(self.schema.fields().iter().map(|field| field.data_type())), "a batch of the file's columns");
         self.rows += batch.num_rows() as u64;
         let mut start = 0;
         while start < batch.num_rows() {
             let rows = (batch.num_rows() - start).min(ROW_GROUP_ROWS - self.gathered_rows);
-            let columns = batch
-                .columns()
-                .iter()
-                .map(|column| compact(&column.slice(start, rows)))
-                .collect();
-            self.gathered
-                .push(RecordBatch::try_new(self.schema.clone(), columns)?);
+            let columns = batch.columns().iter().map(|column| compact(&column.slice(start, rows))).collect();
+            self.gathered.push(RecordBatch::try_new(self.schema.clone(), columns)?);
             self.gathered_rows += rows;
             start += rows;
             if self.gathered_rows == ROW_GROUP_ROWS {
@@ -174,12 +151,7 @@ impl ParquetFile {
         self.open = Some(open);
         self.gathered_rows = 0;
         let batches = std::mem::take(&mut self.gathered);
-        self.in_flight.push_back(EncodingRowGroup::start(
-            &self.target.pool,
-            &self.schema,
-            writers,
-            &batches,
-        ));
+        self.in_flight.push_back(EncodingRowGroup::start(&self.target.pool, &self.schema, writers, &batches));
         Ok(())
     }
 
@@ -197,12 +169,7 @@ impl ParquetFile {
         let file = HashingFile::create(&*self.target.disk, &self.target.path)?;
         let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties)).map_err(refused)?;
         let (writer, columns) = writer.into_serialized_writer().map_err(refused)?;
-        Ok(OpenFile {
-            writer,
-            columns,
-            row_groups: 0,
-            written_rows: 0,
-        })
+        Ok(OpenFile { writer, columns, row_groups: 0, written_rows: 0 })
     }
 }
 
@@ -216,10 +183,7 @@ impl Target {
             },
             other => other,
         };
-        Error::Encode {
-            run: self.run,
-            source,
-        }
+        Error::Encode { run: self.run, source }
     }
 }
 
@@ -252,12 +216,7 @@ struct EncodingRowGroup {
 }
 
 impl EncodingRowGroup {
-    fn start(
-        pool: &ThreadPool,
-        schema: &SchemaRef,
-        writers: Vec<ArrowColumnWriter>,
-        batches: &[RecordBatch],
-    ) -> Self {
+    fn start(pool: &ThreadPool, schema: &SchemaRef, writers: Vec<ArrowColumnWriter>, batches: &[RecordBatch]) -> Self {
         let columns = schema.fields().len();
         let (sender, encoded) = bounded(columns);
         let mut writers = writers.into_iter();
@@ -268,12 +227,7 @@ impl EncodingRowGroup {
             pool.spawn(move || encode_and_send(index, &field, arrays, writers, &sender));
         }
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        Self {
-            rows,
-            memory_bytes: memory_bytes(batches),
-            columns,
-            encoded,
-        }
+        Self { rows, memory_bytes: memory_bytes(batches), columns, encoded }
     }
 
     /// The encoded leaves of all columns, in order.
@@ -335,10 +289,7 @@ fn encode(field: &FieldRef, arrays: &[ArrayRef], mut writers: Vec<ArrowColumnWri
 }
 
 fn memory_bytes(batches: &[RecordBatch]) -> u64 {
-    batches
-        .iter()
-        .map(|batch| batch.get_array_memory_size() as u64)
-        .sum()
+    batches.iter().map(|batch| batch.get_array_memory_size() as u64).sum()
 }
 
 /// How many Parquet columns a column takes.

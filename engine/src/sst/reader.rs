@@ -38,30 +38,14 @@ impl Sst {
     ///
     /// # Errors
     /// A file is missing, has another length, or the key index is of another run; the disk refuses.
-    pub fn open(
-        disk: &Arc<dyn Disk>,
-        table: TableId,
-        schema: Arc<TableSchema>,
-        meta: SstMeta,
-    ) -> Result<Self> {
+    pub fn open(disk: &Arc<dyn Disk>, table: TableId, schema: Arc<TableSchema>, meta: SstMeta) -> Result<Self> {
         let path = |file| path::run(table, meta.run, file);
         let keys = KeyIndex::open(&**disk, path(RunFile::Keys), &meta)?;
         let open = |file, bytes, checksums, rows, schema| -> Result<TableFile> {
             let file = Arc::new(VerifiedFile::open(&**disk, path(file), bytes, checksums)?);
-            Ok(TableFile {
-                file,
-                rows,
-                schema,
-                metadata: OnceLock::new(),
-            })
+            Ok(TableFile { file, rows, schema, metadata: OnceLock::new() })
         };
-        let sst = open(
-            RunFile::Sst,
-            meta.sst.bytes,
-            keys.sst_checksums()?,
-            meta.rows,
-            schema.stored().clone(),
-        )?;
+        let sst = open(RunFile::Sst, meta.sst.bytes, keys.sst_checksums()?, meta.rows, schema.stored().clone())?;
         let deletes = match &meta.deletes {
             Some(deletes) => Some(open(
                 RunFile::Deletes,
@@ -72,13 +56,7 @@ impl Sst {
             )?),
             None => None,
         };
-        Ok(Self {
-            meta,
-            schema,
-            keys,
-            sst,
-            deletes,
-        })
+        Ok(Self { meta, schema, keys, sst, deletes })
     }
 
     /// What the manifest knows of the run.
@@ -126,11 +104,7 @@ impl Sst {
         let rows = self.rows(position..position.saturating_add(1), projection, 1)?;
         let schema = rows.schema().clone();
         let batches = rows.collect::<Result<Vec<_>>>()?;
-        Ok(if let [batch] = &*batches {
-            batch.clone()
-        } else {
-            concat_batches(&schema, &batches)?
-        })
+        Ok(if let [batch] = &*batches { batch.clone() } else { concat_batches(&schema, &batches)? })
     }
 
     /// The key columns of the deleted keys, ascending; none if the run deletes nothing.
@@ -166,21 +140,10 @@ impl TableFile {
 
     fn rows(&self, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<SstRows> {
         if range.start > range.end || range.end > self.rows {
-            let damage = Damage::Truncated {
-                field: "rows",
-                needed: range.end,
-                available: self.rows,
-            };
+            let damage = Damage::Truncated { field: "rows", needed: range.end, available: self.rows };
             return Err(Error::corrupt(self.file.path(), damage));
         }
         let schema: &Schema = &self.schema;
-        SstRows::start(
-            &self.file,
-            self.metadata()?,
-            schema,
-            range,
-            projection,
-            batch_rows,
-        )
+        SstRows::start(&self.file, self.metadata()?, schema, range, projection, batch_rows)
     }
 }

@@ -14,8 +14,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelector,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
@@ -33,58 +33,30 @@ pub fn load_metadata(file: &Arc<VerifiedFile>, schema: &Schema, rows: u64) -> Re
     let source = Source::new(file.clone());
     let loaded = source.guard(|| {
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-        ArrowReaderMetadata::try_new(
-            Arc::new(reader.parse_and_finish(&source)?),
-            ArrowReaderOptions::new(),
-        )
+        ArrowReaderMetadata::try_new(Arc::new(reader.parse_and_finish(&source)?), ArrowReaderOptions::new())
     })?;
     check_metadata(&loaded, schema, rows).map_err(|damage| Error::corrupt(file.path(), damage))?;
     Ok(loaded)
 }
 
 fn check_metadata(loaded: &ArrowReaderMetadata, schema: &Schema, rows: u64) -> Result<(), Damage> {
-    let counts = loaded
-        .metadata()
-        .row_groups()
-        .iter()
-        .map(|row_group| u64::try_from(row_group.num_rows()));
+    let counts = loaded.metadata().row_groups().iter().map(|row_group| u64::try_from(row_group.num_rows()));
     let found = counts.fold(0, |sum: u64, count| sum.saturating_add(count.unwrap_or(u64::MAX)));
     if found != rows {
-        return Err(Damage::Disagreement {
-            fact: "the number of rows",
-            expected: rows,
-            found,
-        });
+        return Err(Damage::Disagreement { fact: "the number of rows", expected: rows, found });
     }
-    let (expected, found) = (
-        schema.fields().len() as u64,
-        loaded.schema().fields().len() as u64,
-    );
+    let (expected, found) = (schema.fields().len() as u64, loaded.schema().fields().len() as u64);
     if expected != found {
-        return Err(Damage::Disagreement {
-            fact: "the number of columns",
-            expected,
-            found,
-        });
+        return Err(Damage::Disagreement { fact: "the number of columns", expected, found });
     }
     for (index, (expected, found)) in schema.fields().iter().zip(loaded.schema().fields()).enumerate() {
-        let id = |field: &arrow::datatypes::Field| {
-            field
-                .metadata()
-                .get(parquet::arrow::PARQUET_FIELD_ID_META_KEY)
-                .cloned()
-        };
+        let id =
+            |field: &arrow::datatypes::Field| field.metadata().get(parquet::arrow::PARQUET_FIELD_ID_META_KEY).cloned();
         if id(expected) != id(found) {
-            return Err(Damage::Field {
-                field: "field_id",
-                value: index as u64,
-            });
+            return Err(Damage::Field { field: "field_id", value: index as u64 });
         }
         if expected.data_type() != found.data_type() || found.is_nullable() && !expected.is_nullable() {
-            return Err(Damage::Field {
-                field: "column_type",
-                value: index as u64,
-            });
+            return Err(Damage::Field { field: "column_type", value: index as u64 });
         }
     }
     Ok(())
@@ -113,10 +85,7 @@ impl SstRows {
         batch_rows: usize,
     ) -> Result<Self> {
         assert!(projection.is_sorted_by(|a, b| a < b), "columns ascend");
-        let fields = projection
-            .iter()
-            .map(|index| schema.fields()[*index].clone())
-            .collect::<Vec<_>>();
+        let fields = projection.iter().map(|index| schema.fields()[*index].clone()).collect::<Vec<_>>();
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
         let source = Source::new(file.clone());
         let left = range.end - range.start;
@@ -126,23 +95,14 @@ impl SstRows {
             let (row_groups, selection) = select(metadata, &range);
             let mask = ProjectionMask::roots(metadata.parquet_schema(), projection.iter().copied());
             Some(source.guard(|| {
-                let builder =
-                    ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone())
-                        .with_row_groups(row_groups)
-                        .with_projection(mask)
-                        .with_batch_size(batch_rows.min(in_memory(left)));
-                selection
-                    .into_iter()
-                    .fold(builder, ParquetRecordBatchReaderBuilder::with_row_selection)
-                    .build()
+                let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone())
+                    .with_row_groups(row_groups)
+                    .with_projection(mask)
+                    .with_batch_size(batch_rows.min(in_memory(left)));
+                selection.into_iter().fold(builder, ParquetRecordBatchReaderBuilder::with_row_selection).build()
             })?)
         };
-        Ok(Self {
-            source,
-            schema,
-            reader,
-            left,
-        })
+        Ok(Self { source, schema, reader, left })
     }
 
     /// The schema of every batch.
@@ -154,16 +114,10 @@ impl SstRows {
         let Some(reader) = &mut self.reader else {
             return Ok(None);
         };
-        let batch = self
-            .source
-            .guard(|| reader.next().transpose().map_err(ParquetError::from))?;
+        let batch = self.source.guard(|| reader.next().transpose().map_err(ParquetError::from))?;
         let rows = batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         if rows > self.left || rows == 0 && self.left > 0 {
-            let damage = Damage::Disagreement {
-                fact: "the number of rows read",
-                expected: self.left,
-                found: rows,
-            };
+            let damage = Damage::Disagreement { fact: "the number of rows read", expected: self.left, found: rows };
             return Err(Error::corrupt(self.source.file.path(), damage));
         }
         self.left -= rows;
@@ -205,16 +159,11 @@ fn select(metadata: &ArrowReaderMetadata, range: &Range<u64>) -> (Vec<usize>, Op
     }
     let skipped = range.start - first.unwrap_or(range.start);
     let selected = range.end - range.start;
-    let all = (row_groups.iter())
-        .map(|index| metadata.metadata().row_group(*index).num_rows())
-        .sum::<i64>();
+    let all = (row_groups.iter()).map(|index| metadata.metadata().row_group(*index).num_rows()).sum::<i64>();
     if u64::try_from(all).is_ok_and(|all| all == selected) {
         return (row_groups, None);
     }
-    let selectors = vec![
-        RowSelector::skip(in_memory(skipped)),
-        RowSelector::select(in_memory(selected)),
-    ];
+    let selectors = vec![RowSelector::skip(in_memory(skipped)), RowSelector::select(in_memory(selected))];
     (row_groups, Some(selectors.into()))
 }
 
@@ -228,10 +177,7 @@ struct Source {
 
 impl Source {
     fn new(file: Arc<VerifiedFile>) -> Self {
-        Self {
-            file,
-            failure: Arc::default(),
-        }
+        Self { file, failure: Arc::default() }
     }
 
     /// Runs a part of Parquet's reader; gives the file's own error where that is the cause.
@@ -250,10 +196,7 @@ impl Source {
     fn read(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
         self.file.read(range).map_err(|error| {
             let cause = ParquetError::General(error.to_string());
-            self.failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(error);
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             cause
         })
     }
@@ -269,10 +212,7 @@ impl ChunkReader for Source {
     type T = SourceReader;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(SourceReader {
-            source: self.clone(),
-            position: start,
-        })
+        Ok(SourceReader { source: self.clone(), position: start })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -288,10 +228,7 @@ struct SourceReader {
 
 impl Read for SourceReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let end = self
-            .source
-            .len()
-            .min(self.position.saturating_add(buffer.len() as u64));
+        let end = self.source.len().min(self.position.saturating_add(buffer.len() as u64));
         let bytes = self.source.read(self.position.min(end)..end)?;
         buffer[..bytes.len()].copy_from_slice(&bytes);
         self.position += bytes.len() as u64;

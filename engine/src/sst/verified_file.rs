@@ -32,13 +32,7 @@ pub fn open_exact(disk: &dyn Disk, path: &str, file_bytes: u64) -> Result<Arc<dy
         _ => at("open", path)(source),
     })?;
     if file.len() != file_bytes {
-        return Err(Error::corrupt(
-            path,
-            Damage::Length {
-                expected: file_bytes,
-                found: file.len(),
-            },
-        ));
+        return Err(Error::corrupt(path, Damage::Length { expected: file_bytes, found: file.len() }));
     }
     Ok(file)
 }
@@ -50,8 +44,7 @@ impl VerifiedFile {
     /// It is missing or has another length; the checksums are not as many as its blocks; the disk refuses.
     pub fn open(disk: &dyn Disk, path: String, file_bytes: u64, checksums: Arc<[u32]>) -> Result<Self> {
         let file = open_exact(disk, &path, file_bytes)?;
-        let checks =
-            BlockChecks::new(file_bytes, checksums).map_err(|damage| Error::corrupt(&*path, damage))?;
+        let checks = BlockChecks::new(file_bytes, checksums).map_err(|damage| Error::corrupt(&*path, damage))?;
         Ok(Self { file, path, checks })
     }
 
@@ -75,19 +68,9 @@ impl VerifiedFile {
     pub fn read(&self, range: Range<u64>) -> Result<Bytes> {
         if range.start > range.end || range.end > self.file_bytes() {
             let (needed, available) = (range.end, self.file_bytes());
-            return Err(Error::corrupt(
-                &*self.path,
-                Damage::Truncated {
-                    field: "range",
-                    needed,
-                    available,
-                },
-            ));
+            return Err(Error::corrupt(&*self.path, Damage::Truncated { field: "range", needed, available }));
         }
-        let mut unverified = self
-            .checks
-            .covering(&range)
-            .filter(|block| !self.checks.is_verified(*block));
+        let mut unverified = self.checks.covering(&range).filter(|block| !self.checks.is_verified(*block));
         let Some(first) = unverified.next() else {
             return self.read_at(range);
         };
@@ -109,11 +92,7 @@ impl VerifiedFile {
         match self.file.read_at(range.start, &mut buffer) {
             Ok(()) => Ok(buffer.into()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let damage = Damage::Truncated {
-                    field: "file",
-                    needed: range.end,
-                    available: self.file.len(),
-                };
+                let damage = Damage::Truncated { field: "file", needed: range.end, available: self.file.len() };
                 Err(Error::corrupt(&*self.path, damage))
             }
             Err(error) => Err(at("read", &self.path)(error)),

@@ -46,31 +46,12 @@ impl SstWriter {
         schema: Arc<TableSchema>,
         pool: Arc<ThreadPool>,
     ) -> Result<Self> {
-        let mut files = Files {
-            disk: disk.clone(),
-            staged: Vec::new(),
-            named: Vec::new(),
-        };
+        let mut files = Files { disk: disk.clone(), staged: Vec::new(), named: Vec::new() };
         let keys = KeyIndexWriter::create(&*disk, &files.stage(table, run, RunFile::Keys))?;
         let path = files.stage(table, run, RunFile::Sst);
-        let target = Target {
-            disk,
-            pool: pool.clone(),
-            run,
-            path,
-        };
+        let target = Target { disk, pool: pool.clone(), run, path };
         let sst = ParquetFile::new(target, schema.stored().clone(), schema.key().to_vec());
-        Ok(Self {
-            files,
-            table,
-            run,
-            schema,
-            pool,
-            sst,
-            keys,
-            key_range: None,
-            deletes: None,
-        })
+        Ok(Self { files, table, run, schema, pool, sst, keys, key_range: None, deletes: None })
     }
 
     /// Appends rows: stored columns, and the key of each row. Keys are greater than all before them.
@@ -96,17 +77,8 @@ impl SstWriter {
         extend(&mut range, keys);
         let mut deletes = deletes.unwrap_or_else(|| {
             let path = self.files.stage(self.table, self.run, RunFile::Deletes);
-            let target = Target {
-                disk: self.files.disk.clone(),
-                pool: self.pool.clone(),
-                run: self.run,
-                path,
-            };
-            ParquetFile::new(
-                target,
-                self.schema.key_schema(),
-                (0..self.schema.key().len()).collect(),
-            )
+            let target = Target { disk: self.files.disk.clone(), pool: self.pool.clone(), run: self.run, path };
+            ParquetFile::new(target, self.schema.key_schema(), (0..self.schema.key().len()).collect())
         });
         deletes.append(key_columns)?;
         self.deletes = range.map(|range| (deletes, range));
@@ -142,11 +114,8 @@ impl SstWriter {
         let deletes_file = deletes.as_ref().map(|(_, file, _)| file);
         let (keys, footer_checksum) = self.keys.finish(self.run, &sst, deletes_file)?;
         self.files.publish(self.table)?;
-        let deletes = deletes.map(|(count, file, key_range)| DeletesMeta {
-            count,
-            file: FileMeta::from(&file),
-            key_range,
-        });
+        let deletes =
+            deletes.map(|(count, file, key_range)| DeletesMeta { count, file: FileMeta::from(&file), key_range });
         Ok(SstMeta {
             run: self.run,
             rows,
@@ -167,18 +136,10 @@ fn extend(range: &mut Option<KeyRange>, keys: &Keys) {
     assert_eq!(keys.first_disorder(), None, "keys of a run ascend strictly");
     match range {
         Some(range) => {
-            assert!(
-                *range.max < *first,
-                "keys of a run ascend strictly from one append to the next"
-            );
+            assert!(*range.max < *first, "keys of a run ascend strictly from one append to the next");
             range.max = last.to_vec();
         }
-        None => {
-            *range = Some(KeyRange {
-                min: first.to_vec(),
-                max: last.to_vec(),
-            })
-        }
+        None => *range = Some(KeyRange { min: first.to_vec(), max: last.to_vec() }),
     }
 }
 

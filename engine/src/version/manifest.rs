@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use arrow::ipc::root_as_schema;
-use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Damage, Error, Result};
@@ -127,8 +127,8 @@ impl Manifest {
     /// # Errors
     /// None in practice.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::corrupt(CURRENT_MANIFEST, Damage::Json(error)))?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(|error| Error::corrupt(CURRENT_MANIFEST, Damage::Json(error)))?;
         let mut bytes = format!("{HEADER}{:08x}\n", crc32c::crc32c(&text)).into_bytes();
         bytes.extend_from_slice(&text);
         Ok(bytes)

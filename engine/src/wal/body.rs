@@ -108,7 +108,8 @@ impl RawChanges<'_> {
 
     fn decode_rows(&self, schema: &TableSchema) -> Result<RecordBatch, Damage> {
         if self.form == ROW_FORM {
-            let form = RowForm::new(schema.stored().clone()).map_err(|_| Damage::Field { field: "schema", value: 0 })?;
+            let form =
+                RowForm::new(schema.stored().clone()).map_err(|_| Damage::Field { field: "schema", value: 0 })?;
             return form.decode(slices(self.rows)?.into_iter());
         }
         if self.rows.is_empty() {

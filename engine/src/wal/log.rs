@@ -36,7 +36,7 @@ pub struct Sealed {
 #[derive(Debug)]
 pub struct CommitFailure {
     /// The cause.
-    pub error: Error,
+    pub error: Box<Error>,
     /// The log's state on disk is unknown: nothing may be written any more.
     pub poisoned: bool,
 }
@@ -85,13 +85,7 @@ impl Wal {
         Ok(Self { last_seq, sealed, ..Self::at(disk, database, segment_bytes_max, file, end) })
     }
 
-    fn at(
-        disk: Arc<dyn Disk>,
-        database: u128,
-        segment_bytes_max: u64,
-        file: Box<dyn WriteFile>,
-        end: LogEnd,
-    ) -> Self {
+    fn at(disk: Arc<dyn Disk>, database: u128, segment_bytes_max: u64, file: Box<dyn WriteFile>, end: LogEnd) -> Self {
         let (last_seq, sealed) = (SeqNo::NONE, Vec::new());
         Self { disk, database, segment_bytes_max, file, end, group: Vec::new(), last_seq, sealed, syncs: 0 }
     }
@@ -138,12 +132,14 @@ impl Wal {
         let group = std::mem::take(&mut self.group);
         let path = path::wal(self.end.segment);
         if let Err(error) = self.file.append(&group) {
-            let error = at("append to", &path)(error);
+            let error = Box::new(at("append to", &path)(error));
             let poisoned = self.cut_back().is_err();
             return Err(CommitFailure { error, poisoned });
         }
         self.syncs += 1;
-        self.file.sync().map_err(|error| CommitFailure { error: at("sync", &path)(error), poisoned: true })?;
+        self.file
+            .sync()
+            .map_err(|error| CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned: true })?;
         self.end.length += group.len() as u64;
         self.group = group;
         self.group.clear();

@@ -157,8 +157,7 @@ pub fn segment_header(segment: WalId, database: u128) -> Vec<u8> {
 pub fn check_segment_header(path: &str, bytes: &[u8], segment: WalId, database: u128) -> Result<()> {
     let expected = segment_header(segment, database);
     let Some(found) = bytes.get(..expected.len()) else {
-        let damage =
-            Damage::Truncated { field: "header", needed: SEGMENT_HEADER_BYTES, available: bytes.len() as u64 };
+        let damage = Damage::Truncated { field: "header", needed: SEGMENT_HEADER_BYTES, available: bytes.len() as u64 };
         return Err(Error::corrupt_at(path, 0, damage));
     };
     if found == expected {
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn an_intact_record_behind_damage_tells_rot_from_a_torn_tail() {
         let mut torn = log(&[b"first", b"second"]);
-        torn[SEGMENT_HEADER_BYTES as usize + 42] ^= 1;
+        torn[usize_of(SEGMENT_HEADER_BYTES) + 42] ^= 1;
         let second = read_frame(&log(&[b"first"]), SEGMENT, 40).unwrap().end;
         assert_eq!(intact_behind(&torn, SEGMENT, SEGMENT_HEADER_BYTES), Some(second));
         // Both records in one sync group: the disk may have kept the second without the first.
@@ -260,7 +259,7 @@ mod tests {
         frame(&mut group, SEGMENT, 40, RecordKind::Write, SeqNo(1), b"first");
         frame(&mut group, SEGMENT, 40, RecordKind::Write, SeqNo(2), b"second");
         let mut torn = [segment_header(SEGMENT, 7), group].concat();
-        torn[SEGMENT_HEADER_BYTES as usize + 42] ^= 1;
+        torn[usize_of(SEGMENT_HEADER_BYTES) + 42] ^= 1;
         assert_eq!(intact_behind(&torn, SEGMENT, SEGMENT_HEADER_BYTES), None);
     }
 }

@@ -12,9 +12,7 @@ use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, SeqNo, WalId};
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
 use crate::wal::log::{LogEnd, Sealed};
-use crate::wal::record::{
-    Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame,
-};
+use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame};
 
 /// A torn tail that was found and left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,9 +143,8 @@ impl Replay<'_> {
             }
             at("open", path)(error)
         })?;
-        let length = usize::try_from(file.len()).map_err(|_| {
-            Error::corrupt(path, Damage::Field { field: "length", value: file.len() })
-        })?;
+        let length = usize::try_from(file.len())
+            .map_err(|_| Error::corrupt(path, Damage::Field { field: "length", value: file.len() }))?;
         let mut bytes = vec![0; length];
         file.read_at(0, &mut bytes).map_err(at("read", path))?;
         Ok(bytes.into())

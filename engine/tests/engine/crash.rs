@@ -27,86 +27,122 @@ fn some_rows(keys: std::ops::Range<i64>, word: &str) -> Vec<(i64, String)> {
     keys.map(|key| (key, format!("{word} {key}"))).collect()
 }
 
-/// The scripts: name, steps. Tables are created first.
+/// All scripts: name, steps. Tables are created first.
 pub(crate) fn scripts() -> Vec<(&'static str, Vec<Step>)> {
+    short_scripts().into_iter().chain(longer_scripts()).collect()
+}
+
+/// Scripts of writes and flushes.
+fn short_scripts() -> Vec<(&'static str, Vec<Step>)> {
     let write = |table, key| Step::Write(vec![(table, key, text(key))]);
     vec![
-        ("writes over two tables", vec![
-            Step::Create("a"),
-            Step::Create("b"),
-            Step::Write(vec![("a", 1, text(1)), ("b", 1, text(10))]),
-            Step::Write(vec![("a", 2, text(2)), ("a", 1, None), ("b", 1, text(11))]),
-            Step::Write(vec![("b", 1, None)]),
-        ]),
-        ("a group with one sync", vec![
-            Step::Create("a"),
-            write("a", 1),
-            Step::Group(vec![("a", 2, text(2)), ("a", 3, text(3)), ("a", 1, None), ("a", 4, text(4))]),
-            write("a", 5),
-        ]),
+        (
+            "writes over two tables",
+            vec![
+                Step::Create("a"),
+                Step::Create("b"),
+                Step::Write(vec![("a", 1, text(1)), ("b", 1, text(10))]),
+                Step::Write(vec![("a", 2, text(2)), ("a", 1, None), ("b", 1, text(11))]),
+                Step::Write(vec![("b", 1, None)]),
+            ],
+        ),
+        (
+            "a group with one sync",
+            vec![
+                Step::Create("a"),
+                write("a", 1),
+                Step::Group(vec![("a", 2, text(2)), ("a", 3, text(3)), ("a", 1, None), ("a", 4, text(4))]),
+                write("a", 5),
+            ],
+        ),
         ("log segments", {
             let mut steps = vec![Step::Create("a")];
             steps.extend((0..14).map(|key| write("a", key % 5)));
             steps
         }),
-        ("flush", vec![
-            Step::Create("a"),
-            write("a", 1),
-            write("a", 2),
-            Step::Flush("a"),
-            Step::Write(vec![("a", 1, None), ("a", 3, text(3))]),
-            Step::Flush("a"),
-            write("a", 2),
-        ]),
-        ("load", vec![
-            Step::Create("a"),
-            write("a", 100),
-            Step::Load("a", some_rows(0..8, "loaded")),
-            write("a", 3),
-            Step::Load("a", some_rows(2..5, "again")),
-            write("a", 4),
-        ]),
-        ("compaction", vec![
-            Step::Create("a"),
-            Step::Load("a", some_rows(0..6, "old")),
-            Step::Write(vec![("a", 2, None), ("a", 7, text(7))]),
-            Step::Flush("a"),
-            Step::Compact("a"),
-            write("a", 1),
-            Step::Compact("a"),
-        ]),
-        ("closing and opening", vec![
-            Step::Create("a"),
-            write("a", 1),
-            Step::Reopen,
-            write("a", 2),
-            Step::Flush("a"),
-            Step::Reopen,
-            Step::Reopen,
-            write("a", 3),
-        ]),
-        ("dropping a table", vec![
-            Step::Create("a"),
-            Step::Create("b"),
-            Step::Write(vec![("a", 1, text(1)), ("b", 2, text(2))]),
-            Step::Flush("a"),
-            Step::Drop("a"),
-            write("b", 3),
-            Step::Create("a"),
-            write("a", 4),
-        ]),
-        ("one table is flushed, the other is not", vec![
-            Step::Create("a"),
-            Step::Create("b"),
-            write("b", 1),
-            write("a", 1),
-            write("a", 2),
-            Step::Flush("a"),
-            write("a", 3),
-            write("b", 2),
-            Step::Flush("a"),
-            Step::Flush("b"),
-        ]),
+        (
+            "flush",
+            vec![
+                Step::Create("a"),
+                write("a", 1),
+                write("a", 2),
+                Step::Flush("a"),
+                Step::Write(vec![("a", 1, None), ("a", 3, text(3))]),
+                Step::Flush("a"),
+                write("a", 2),
+            ],
+        ),
+    ]
+}
+
+/// Scripts that rewrite, reopen and drop.
+fn longer_scripts() -> Vec<(&'static str, Vec<Step>)> {
+    let write = |table, key| Step::Write(vec![(table, key, text(key))]);
+    vec![
+        (
+            "load",
+            vec![
+                Step::Create("a"),
+                write("a", 100),
+                Step::Load("a", some_rows(0..8, "loaded")),
+                write("a", 3),
+                Step::Load("a", some_rows(2..5, "again")),
+                write("a", 4),
+            ],
+        ),
+        (
+            "compaction",
+            vec![
+                Step::Create("a"),
+                Step::Load("a", some_rows(0..6, "old")),
+                Step::Write(vec![("a", 2, None), ("a", 7, text(7))]),
+                Step::Flush("a"),
+                Step::Compact("a"),
+                write("a", 1),
+                Step::Compact("a"),
+            ],
+        ),
+        (
+            "closing and opening",
+            vec![
+                Step::Create("a"),
+                write("a", 1),
+                Step::Reopen,
+                write("a", 2),
+                Step::Flush("a"),
+                Step::Reopen,
+                Step::Reopen,
+                write("a", 3),
+            ],
+        ),
+        (
+            "dropping a table",
+            vec![
+                Step::Create("a"),
+                Step::Create("b"),
+                Step::Write(vec![("a", 1, text(1)), ("b", 2, text(2))]),
+                Step::Flush("a"),
+                Step::Drop("a"),
+                write("b", 3),
+                Step::Create("a"),
+                write("a", 4),
+            ],
+        ),
+        (
+            "one table is flushed, the other is not",
+            vec![
+                Step::Create("a"),
+                Step::Create("b"),
+                write("b", 1),
+                write("a", 1),
+                write("a", 2),
+                Step::Flush("a"),
+                write("a", 3),
+                write("b", 2),
+                Step::Flush("a"),
+                Step::Flush("b"),
+            ],
+        ),
     ]
 }
 
@@ -124,7 +160,10 @@ pub(crate) fn check(steps: &[Step], wrap: impl Fn(&SimDisk) -> Arc<dyn Disk>) ->
                 checked.images += 1;
                 let origin = image.origin().to_string();
                 if let Err(problem) = check_image(image, allowed) {
-                    checked.violations.push(format!("boundary {boundary} ({}), {origin}: {problem}", disk.describe_boundary(boundary)));
+                    checked.violations.push(format!(
+                        "boundary {boundary} ({}), {origin}: {problem}",
+                        disk.describe_boundary(boundary)
+                    ));
                 }
             }
         });

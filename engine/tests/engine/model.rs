@@ -84,7 +84,8 @@ impl Pair {
     fn insert(&mut self) {
         let rows: Vec<_> = (0..self.random.random_range(1..3)).map(|_| self.row()).collect();
         let written = self.db.write(WriteBatch::new().insert("t", self.kind.rows(&rows)));
-        let twice = rows.iter().enumerate().any(|(at, (key, _))| rows[..at].iter().any(|(other, _)| other.cmp(key).is_eq()));
+        let twice =
+            rows.iter().enumerate().any(|(at, (key, _))| rows[..at].iter().any(|(other, _)| other.cmp(key).is_eq()));
         if twice || rows.iter().any(|(key, _)| self.model.contains_key(key)) {
             assert!(matches!(written, Err(Error::DuplicateKey { .. })), "{written:?}");
         } else {

@@ -77,7 +77,9 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         match self.fault {
-            Fault::NoFolderSync(folder) if dir == folder || (folder.ends_with('/') && dir.starts_with(folder)) => Ok(()),
+            Fault::NoFolderSync(folder) if dir == folder || (folder.ends_with('/') && dir.starts_with(folder)) => {
+                Ok(())
+            }
             _ => self.disk.sync_dir(dir),
         }
     }

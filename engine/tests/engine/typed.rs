@@ -94,7 +94,8 @@ impl KeyKind {
     /// A key from a small domain, so that keys meet again.
     pub(crate) fn random(self, random: &mut StdRng) -> Key {
         let words = ["", "a", "a\0", "a\0b", "ab", "b", "\u{ff}", "\u{10ffff}", "zebra", "a\u{1}"];
-        let mut word = || words[random.random_range(0..words.len())].to_owned() + if random.random() { "" } else { "x" };
+        let mut word =
+            || words[random.random_range(0..words.len())].to_owned() + if random.random() { "" } else { "x" };
         match self {
             Self::Text => Key::Text(word() + &word()),
             Self::IntText => {
@@ -119,7 +120,9 @@ impl KeyKind {
             }),
             Self::Decimal => Key::Decimal(random.random_range(-40..40) * 10_000_000_000_000_000_000),
             Self::DateBool => Key::DateBool(random.random_range(-20..20), random.random()),
-            Self::Bytes => Key::Bytes((0..random.random_range(0..3)).map(|_| random.random_range(0..3) * 127).collect()),
+            Self::Bytes => {
+                Key::Bytes((0..random.random_range(0..3)).map(|_| random.random_range(0..3) * 127).collect())
+            }
             Self::Instant => Key::Instant(random.random_range(-50..50)),
         }
     }
@@ -206,7 +209,8 @@ impl KeyKind {
     /// A batch of rows.
     pub(crate) fn rows(self, rows: &[(Key, Value)]) -> RecordBatch {
         let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter(rows.iter().map(|(_, value)| value.number)))];
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from_iter(rows.iter().map(|(_, value)| value.number)))];
         columns.extend(self.columns(&keys));
         columns.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, value)| &value.text))));
         RecordBatch::try_new(self.schema(), columns).unwrap()
@@ -227,9 +231,7 @@ impl KeyKind {
             }
             Self::Float => Key::Float(k1.as_primitive::<Float64Type>().value(row)),
             Self::Decimal => Key::Decimal(k1.as_primitive::<Decimal128Type>().value(row)),
-            Self::DateBool => {
-                Key::DateBool(k1.as_primitive::<Date32Type>().value(row), k2.as_boolean().value(row))
-            }
+            Self::DateBool => Key::DateBool(k1.as_primitive::<Date32Type>().value(row), k2.as_boolean().value(row)),
             Self::Bytes => Key::Bytes(k1.as_binary_view().value(row).to_vec()),
             Self::Instant => Key::Instant(k1.as_primitive::<TimestampMicrosecondType>().value(row)),
         };

@@ -12,11 +12,10 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field,
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
-    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field, Float16Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
+    Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 
@@ -95,16 +94,13 @@ pub(crate) trait Column: Send {
 /// A type that no field can be read as.
 pub(crate) fn column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
     use DataType::{
-        Binary, BinaryView, Boolean, Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256, Float16,
-        Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Time32, Time64, Timestamp,
-        UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
+        Binary, BinaryView, Boolean, Date32, Date64, Decimal32, Decimal64, Decimal128, Decimal256, Float16, Float32,
+        Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Time32, Time64, Timestamp, UInt8, UInt16, UInt32,
+        UInt64, Utf8, Utf8View,
     };
     let nullable = field.is_nullable();
     Ok(match field.data_type() {
-        Boolean => Box::new(Booleans {
-            builder: BooleanBuilder::new(),
-            nullable,
-        }),
+        Boolean => Box::new(Booleans { builder: BooleanBuilder::new(), nullable }),
         Int8 => primitive::<Int8Type>(field, numbers::integer),
         Int16 => primitive::<Int16Type>(field, numbers::integer),
         Int32 => primitive::<Int32Type>(field, numbers::integer),
@@ -121,42 +117,20 @@ pub(crate) fn column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
         Date64 => primitive::<Date64Type>(field, |text| Ok(i64::from(temporal::date(text)?) * 86_400_000)),
         Time32(unit) | Time64(unit) => time(field, *unit),
         Timestamp(unit, zone) => timestamp(field, *unit, Zone::of(zone.as_deref())),
-        Utf8 => Box::new(Texts {
-            builder: GenericStringBuilder::<i32>::new(),
-            nullable,
-        }),
-        LargeUtf8 => Box::new(Texts {
-            builder: GenericStringBuilder::<i64>::new(),
-            nullable,
-        }),
-        Binary => Box::new(Binaries {
-            builder: GenericBinaryBuilder::<i32>::new(),
-            nullable,
-        }),
-        LargeBinary => Box::new(Binaries {
-            builder: GenericBinaryBuilder::<i64>::new(),
-            nullable,
-        }),
+        Utf8 => Box::new(Texts { builder: GenericStringBuilder::<i32>::new(), nullable }),
+        LargeUtf8 => Box::new(Texts { builder: GenericStringBuilder::<i64>::new(), nullable }),
+        Binary => Box::new(Binaries { builder: GenericBinaryBuilder::<i32>::new(), nullable }),
+        LargeBinary => Box::new(Binaries { builder: GenericBinaryBuilder::<i64>::new(), nullable }),
         Utf8View | BinaryView => {
-            let flat = if field.data_type() == &Utf8View {
-                Utf8
-            } else {
-                Binary
-            };
-            Box::new(Views {
-                flat: column(&field.clone().with_data_type(flat))?,
-                data_type: field.data_type().clone(),
-            })
+            let flat = if field.data_type() == &Utf8View { Utf8 } else { Binary };
+            Box::new(Views { flat: column(&field.clone().with_data_type(flat))?, data_type: field.data_type().clone() })
         }
         _ => return Err(unsupported(field)),
     })
 }
 
 fn unsupported(field: &Field) -> CsvError {
-    CsvError::UnsupportedType {
-        column: field.name().clone(),
-        data_type: field.data_type().clone(),
-    }
+    CsvError::UnsupportedType { column: field.name().clone(), data_type: field.data_type().clone() }
 }
 
 fn decimal(field: &Field) -> Result<Box<dyn Column>, CsvError> {
@@ -170,22 +144,15 @@ fn decimal(field: &Field) -> Result<Box<dyn Column>, CsvError> {
     };
     let scale = u8::try_from(scale).map_err(|_| unsupported(field))?;
     Ok(match field.data_type() {
-        Decimal32(..) => {
-            primitive::<Decimal32Type>(field, move |text| numbers::decimal(text, precision, scale))
-        }
-        Decimal64(..) => {
-            primitive::<Decimal64Type>(field, move |text| numbers::decimal(text, precision, scale))
-        }
-        Decimal128(..) => {
-            primitive::<Decimal128Type>(field, move |text| numbers::decimal(text, precision, scale))
-        }
+        Decimal32(..) => primitive::<Decimal32Type>(field, move |text| numbers::decimal(text, precision, scale)),
+        Decimal64(..) => primitive::<Decimal64Type>(field, move |text| numbers::decimal(text, precision, scale)),
+        Decimal128(..) => primitive::<Decimal128Type>(field, move |text| numbers::decimal(text, precision, scale)),
         _ => primitive::<Decimal256Type>(field, move |text| numbers::decimal256(text, precision, scale)),
     })
 }
 
 fn time(field: &Field, unit: TimeUnit) -> Box<dyn Column> {
-    let narrow =
-        move |text: &[u8]| i32::try_from(temporal::time(text, unit)?).map_err(|_| ValueProblem::OutOfRange);
+    let narrow = move |text: &[u8]| i32::try_from(temporal::time(text, unit)?).map_err(|_| ValueProblem::OutOfRange);
     let wide = move |text: &[u8]| temporal::time(text, unit);
     match unit {
         TimeUnit::Second => primitive::<Time32SecondType>(field, narrow),
@@ -219,12 +186,7 @@ fn primitive<T: ArrowPrimitiveType>(
 ) -> Box<dyn Column> {
     let data_type = field.data_type().clone();
     let builder = PrimitiveBuilder::<T>::new().with_data_type(data_type.clone());
-    Box::new(Primitives {
-        builder,
-        data_type,
-        nullable: field.is_nullable(),
-        parse,
-    })
+    Box::new(Primitives { builder, data_type, nullable: field.is_nullable(), parse })
 }
 
 impl<T, F> Column for Primitives<T, F>
@@ -233,12 +195,7 @@ where
     F: Fn(&[u8]) -> Result<T::Native, ValueProblem> + Send,
 {
     fn append(&mut self, block: &Block<'_>, field: usize) -> Result<(), Fault> {
-        let Self {
-            builder,
-            parse,
-            nullable,
-            ..
-        } = self;
+        let Self { builder, parse, nullable, .. } = self;
         block.each(field, *nullable, |found| {
             match found {
                 Some((_, raw)) => builder.append_value(parse(raw.text)?),
@@ -262,8 +219,7 @@ struct Booleans {
 impl Column for Booleans {
     fn append(&mut self, block: &Block<'_>, field: usize) -> Result<(), Fault> {
         block.each(field, self.nullable, |found| {
-            self.builder
-                .append_option(found.map(|(_, raw)| numbers::boolean(raw.text)).transpose()?);
+            self.builder.append_option(found.map(|(_, raw)| numbers::boolean(raw.text)).transpose()?);
             Ok(())
         })
     }

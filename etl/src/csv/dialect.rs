@@ -24,9 +24,7 @@ impl Dialect {
     pub fn new(delimiter: u8, header: bool) -> Result<Self, CsvError> {
         let taken = matches!(delimiter, QUOTE | b'\r' | b'\n' | 0);
         if taken || !delimiter.is_ascii() || delimiter.is_ascii_alphanumeric() {
-            return Err(CsvError::BadDelimiter {
-                delimiter: char::from(delimiter).to_string(),
-            });
+            return Err(CsvError::BadDelimiter { delimiter: char::from(delimiter).to_string() });
         }
         Ok(Self { delimiter, header })
     }
@@ -39,9 +37,7 @@ impl Dialect {
         match delimiter.as_bytes() {
             b"tab" | b"\\t" => Self::new(b'\t', header),
             [byte] => Self::new(*byte, header),
-            _ => Err(CsvError::BadDelimiter {
-                delimiter: delimiter.to_owned(),
-            }),
+            _ => Err(CsvError::BadDelimiter { delimiter: delimiter.to_owned() }),
         }
     }
 
@@ -59,10 +55,7 @@ impl Dialect {
 impl Default for Dialect {
     /// Commas, and a header.
     fn default() -> Self {
-        Self {
-            delimiter: b',',
-            header: true,
-        }
+        Self { delimiter: b',', header: true }
     }
 }
 
@@ -72,21 +65,11 @@ mod tests {
 
     #[test]
     fn only_bytes_that_can_separate_are_delimiters() {
-        for (text, want) in [
-            (",", b','),
-            ("|", b'|'),
-            (";", b';'),
-            ("tab", b'\t'),
-            ("\\t", b'\t'),
-            ("\t", b'\t'),
-        ] {
+        for (text, want) in [(",", b','), ("|", b'|'), (";", b';'), ("tab", b'\t'), ("\\t", b'\t'), ("\t", b'\t')] {
             assert_eq!(Dialect::parse(text, true).unwrap().delimiter(), want);
         }
         for text in ["", "\"", "\n", "\r", "\0", "a", "7", "::", "é"] {
-            assert!(
-                matches!(Dialect::parse(text, true), Err(CsvError::BadDelimiter { .. })),
-                "{text:?}"
-            );
+            assert!(matches!(Dialect::parse(text, true), Err(CsvError::BadDelimiter { .. })), "{text:?}");
         }
     }
 }

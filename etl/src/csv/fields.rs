@@ -27,15 +27,9 @@ const REWRITTEN: u32 = 1 << 30;
 
 impl Span {
     #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a chunk is shorter than CHUNK_BYTES_MAX"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a chunk is shorter than CHUNK_BYTES_MAX")]
     fn new(start: usize, end: usize, flags: u32) -> Self {
-        Self {
-            start: start as u32,
-            length_and_flags: (end - start) as u32 | flags,
-        }
+        Self { start: start as u32, length_and_flags: (end - start) as u32 | flags }
     }
 
     fn is_quoted(self) -> bool {
@@ -49,11 +43,7 @@ impl Span {
     /// The field's text in that of its chunk, unless it is rewritten.
     #[inline]
     pub(crate) fn of_chunk(self, text: &str) -> Option<&str> {
-        if self.is_rewritten() {
-            None
-        } else {
-            text.get(self.range())
-        }
+        if self.is_rewritten() { None } else { text.get(self.range()) }
     }
 
     #[inline]
@@ -94,15 +84,8 @@ impl Records {
     /// The field with this place.
     #[inline]
     pub(crate) fn field<'a>(&'a self, bytes: &'a [u8], span: Span) -> RawField<'a> {
-        let bytes = if span.is_rewritten() {
-            &self.rewritten
-        } else {
-            bytes
-        };
-        RawField {
-            text: &bytes[span.range()],
-            quoted: span.is_quoted(),
-        }
+        let bytes = if span.is_rewritten() { &self.rewritten } else { bytes };
+        RawField { text: &bytes[span.range()], quoted: span.is_quoted() }
     }
 
     /// The fields of all records.
@@ -145,10 +128,7 @@ pub(crate) struct Tokenizer {
 
 impl Tokenizer {
     pub(crate) fn new(delimiter: u8) -> Self {
-        Self {
-            delimiter,
-            reader: ReaderBuilder::new().delimiter(delimiter).quote(QUOTE).build(),
-        }
+        Self { delimiter, reader: ReaderBuilder::new().delimiter(delimiter).quote(QUOTE).build() }
     }
 
     /// Adds the next record; false where there is none.
@@ -160,10 +140,7 @@ impl Tokenizer {
         if cursor.at >= bytes.len() {
             return false;
         }
-        records.starts.push(RecordStart {
-            at: cursor.at,
-            line: cursor.line,
-        });
+        records.starts.push(RecordStart { at: cursor.at, line: cursor.line });
         loop {
             if bytes.get(cursor.at) == Some(&QUOTE) {
                 self.read_quoted(bytes, cursor, records);
@@ -197,9 +174,7 @@ impl Tokenizer {
         } else {
             let first = records.rewritten.len();
             cursor.at += self.rewrite(&bytes[cursor.at..], &mut records.rewritten);
-            records
-                .spans
-                .push(Span::new(first, records.rewritten.len(), QUOTED | REWRITTEN));
+            records.spans.push(Span::new(first, records.rewritten.len(), QUOTED | REWRITTEN));
         }
         cursor.line += memchr_iter(b'\n', &bytes[start..cursor.at]).count() as u64;
     }
@@ -210,8 +185,7 @@ impl Tokenizer {
         let (mut read, mut written, mut room) = (0, output.len(), 128);
         loop {
             output.resize(written + room, 0);
-            let (result, bytes_read, bytes_written) =
-                self.reader.read_field(&input[read..], &mut output[written..]);
+            let (result, bytes_read, bytes_written) = self.reader.read_field(&input[read..], &mut output[written..]);
             read += bytes_read;
             written += bytes_written;
             match result {
@@ -272,17 +246,13 @@ fn end_of_unquoted(bytes: &[u8], from: usize, delimiter: u8) -> usize {
     let mut at = from;
     while let Some(eight) = bytes[at..].first_chunk::<8>() {
         let word = u64::from_le_bytes(*eight);
-        let found = marks(word, delimiters)
-            | marks(word, ONES * u64::from(b'\n'))
-            | marks(word, ONES * u64::from(b'\r'));
+        let found =
+            marks(word, delimiters) | marks(word, ONES * u64::from(b'\n')) | marks(word, ONES * u64::from(b'\r'));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
     let ends = |byte: &u8| *byte == delimiter || *byte == b'\n' || *byte == b'\r';
-    bytes[at..]
-        .iter()
-        .position(ends)
-        .map_or(bytes.len(), |behind| at + behind)
+    bytes[at..].iter().position(ends).map_or(bytes.len(), |behind| at + behind)
 }

@@ -32,13 +32,7 @@ impl Inference {
     /// An inference of `width` columns from at most so many records, which start within so many bytes.
     pub(crate) fn new(width: usize, delimiter: u8, records_left: usize, bytes_left: usize) -> Self {
         let columns = vec![Seen::default(); width];
-        Self {
-            columns,
-            tokenizer: Tokenizer::new(delimiter),
-            records: 0,
-            records_left,
-            bytes_left,
-        }
+        Self { columns, tokenizer: Tokenizer::new(delimiter), records: 0, records_left, bytes_left }
     }
 
     /// Whether it has seen all that it wants.
@@ -54,10 +48,7 @@ impl Inference {
     /// Looks at the records of a chunk. Missing and superfluous fields are left to the parser.
     pub(crate) fn add(&mut self, file_chunk: &FileChunk) {
         let FileChunk { chunk, layout } = file_chunk;
-        let mut cursor = Cursor {
-            at: 0,
-            line: chunk.line,
-        };
+        let mut cursor = Cursor { at: 0, line: chunk.line };
         let mut records = Records::default();
         while !self.is_done() {
             records.clear();
@@ -79,11 +70,7 @@ impl Inference {
     /// The schema of columns with these names.
     pub(crate) fn schema(&self, names: &[String]) -> Schema {
         let columns = names.iter().zip(&self.columns);
-        Schema::new(
-            columns
-                .map(|(name, seen)| Field::new(name, seen.data_type(), true))
-                .collect::<Vec<_>>(),
-        )
+        Schema::new(columns.map(|(name, seen)| Field::new(name, seen.data_type(), true)).collect::<Vec<_>>())
     }
 }
 
@@ -125,8 +112,7 @@ impl Seen {
         } else if let Some(offset) = temporal::timestamp_offset(text) {
             self.timestamp = true;
             self.offset |= offset;
-        } else if !text.starts_with(b"+") && numbers::float::<Float64Type>(text).is_ok() && !zero_first(text)
-        {
+        } else if !text.starts_with(b"+") && numbers::float::<Float64Type>(text).is_ok() && !zero_first(text) {
             let digits = text.iter().any(u8::is_ascii_digit);
             self.number |= digits;
             self.exponent |= digits;
@@ -174,10 +160,7 @@ fn zero_first(text: &[u8]) -> bool {
 /// Digits before and behind the point of a number that is written without exponent, plus or leading zero.
 fn plain_number(text: &[u8]) -> Option<(usize, usize)> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let point = digits
-        .iter()
-        .position(|byte| *byte == b'.')
-        .unwrap_or(digits.len());
+    let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(digits.len());
     let (whole, fraction) = (&digits[..point], digits.get(point + 1..).unwrap_or_default());
     let all_digits = whole.iter().chain(fraction).all(u8::is_ascii_digit);
     let plain = all_digits && whole.len() + fraction.len() > 0 && !zero_first(text);
@@ -200,15 +183,9 @@ mod tests {
         for value in values.split('|') {
             bytes.extend(format!("1,{value}\n").into_bytes());
         }
-        let layout = Arc::new(Layout {
-            file: "f".into(),
-            fields: vec![1],
-        });
+        let layout = Arc::new(Layout { file: "f".into(), fields: vec![1] });
         let mut inference = Inference::new(1, b',', 10_000, 1 << 20);
-        inference.add(&FileChunk {
-            chunk: Chunk { bytes, line: 1 },
-            layout,
-        });
+        inference.add(&FileChunk { chunk: Chunk { bytes, line: 1 }, layout });
         type_name(inference.schema(&["c".to_owned()]).field(0).data_type()).unwrap()
     }
 
@@ -255,24 +232,12 @@ mod tests {
 
     #[test]
     fn only_the_sample_counts() {
-        let layout = Arc::new(Layout {
-            file: "f".into(),
-            fields: vec![0],
-        });
-        let chunk = || Chunk {
-            bytes: b"1\n\n2\nx\n".to_vec(),
-            line: 1,
-        };
+        let layout = Arc::new(Layout { file: "f".into(), fields: vec![0] });
+        let chunk = || Chunk { bytes: b"1\n\n2\nx\n".to_vec(), line: 1 };
         let check = |records, bytes, want_type, want_records| {
             let mut inference = Inference::new(1, b',', records, bytes);
-            inference.add(&FileChunk {
-                chunk: chunk(),
-                layout: layout.clone(),
-            });
-            assert_eq!(
-                inference.schema(&["c".to_owned()]).field(0).data_type(),
-                &want_type
-            );
+            inference.add(&FileChunk { chunk: chunk(), layout: layout.clone() });
+            assert_eq!(inference.schema(&["c".to_owned()]).field(0).data_type(), &want_type);
             assert_eq!(inference.records(), want_records);
         };
         check(2, 1000, DataType::Int64, 2);

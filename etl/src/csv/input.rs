@@ -64,9 +64,7 @@ impl Input {
         }
         let mut bytes_total = Some(0);
         for path in files {
-            bytes_total = bytes_total
-                .zip(file_size(path)?)
-                .map(|(total, size)| total + size);
+            bytes_total = bytes_total.zip(file_size(path)?).map(|(total, size)| total + size);
         }
         Ok(Self {
             files: files.iter().cloned().collect(),
@@ -110,10 +108,7 @@ impl Input {
         loop {
             if let Some(Opened { splitter, layout }) = &mut self.current {
                 if let Some(chunk) = splitter.cut(self.limits.chunk_bytes)? {
-                    return Ok(Some(FileChunk {
-                        chunk,
-                        layout: layout.clone(),
-                    }));
+                    return Ok(Some(FileChunk { chunk, layout: layout.clone() }));
                 }
                 self.current = None;
             }
@@ -129,19 +124,13 @@ impl Input {
             return Ok(false);
         };
         let file = file_name(&path);
-        let reader = Counted {
-            reader: open(&path, &file)?,
-            progress: self.progress.clone(),
-        };
+        let reader = Counted { reader: open(&path, &file)?, progress: self.progress.clone() };
         let delimiter = self.dialect.delimiter();
         let mut splitter = Splitter::new(reader, file.clone(), delimiter, self.limits.record_bytes_max)?;
         if !self.dialect.header()
             && let Some(names) = &self.names
         {
-            let layout = Arc::new(Layout {
-                file,
-                fields: (0..names.len()).collect(),
-            });
+            let layout = Arc::new(Layout { file, fields: (0..names.len()).collect() });
             self.current = Some(Opened { splitter, layout });
             return Ok(true);
         }
@@ -151,15 +140,9 @@ impl Input {
                 return Ok(true);
             };
             let width = records.spans.len();
-            let layout = Arc::new(Layout {
-                file,
-                fields: (0..width).collect(),
-            });
+            let layout = Arc::new(Layout { file, fields: (0..width).collect() });
             self.names = Some((1..=width).map(|number| format!("column_{number}")).collect());
-            self.first = Some(FileChunk {
-                chunk,
-                layout: layout.clone(),
-            });
+            self.first = Some(FileChunk { chunk, layout: layout.clone() });
             self.current = Some(Opened { splitter, layout });
             return Ok(true);
         }
@@ -172,10 +155,7 @@ impl Input {
             None => (0..header.names.len()).collect(),
         };
         self.names.get_or_insert(header.names);
-        self.current = Some(Opened {
-            splitter,
-            layout: Arc::new(Layout { file, fields }),
-        });
+        self.current = Some(Opened { splitter, layout: Arc::new(Layout { file, fields }) });
         Ok(true)
     }
 }
@@ -197,10 +177,7 @@ struct FirstRecord {
 fn first_record<R: Read>(splitter: &mut Splitter<R>, delimiter: u8) -> Result<Option<FirstRecord>, CsvError> {
     let (mut tokenizer, mut records) = (Tokenizer::new(delimiter), Records::default());
     while let Some(chunk) = splitter.cut(1)? {
-        let mut cursor = Cursor {
-            at: 0,
-            line: chunk.line,
-        };
+        let mut cursor = Cursor { at: 0, line: chunk.line };
         if tokenizer.read(&chunk.bytes, &mut cursor, &mut records) {
             return Ok(Some(FirstRecord { chunk, records }));
         }
@@ -220,11 +197,7 @@ impl Header {
         let line = record.chunk.line;
         let mut names: Vec<String> = Vec::new();
         for (field, index) in record.records.fields(&record.chunk.bytes).zip(1..) {
-            let text = if field.quoted {
-                field.text
-            } else {
-                field.text.trim_ascii()
-            };
+            let text = if field.quoted { field.text } else { field.text.trim_ascii() };
             let Ok(name) = std::str::from_utf8(text) else {
                 return Err(CsvError::HeaderNotUtf8 { file, line, index });
             };
@@ -237,13 +210,7 @@ impl Header {
         for (name, second) in names.iter().zip(1..) {
             if let Some(first) = seen.insert(name, second) {
                 let column = name.clone();
-                return Err(CsvError::DuplicateHeaderName {
-                    file,
-                    line,
-                    column,
-                    first,
-                    second,
-                });
+                return Err(CsvError::DuplicateHeaderName { file, line, column, first, second });
             }
         }
         Ok(Self { file, line, names })
@@ -257,12 +224,7 @@ impl Header {
         for column in columns {
             let Some(position) = found.remove(column.as_str()) else {
                 let (column, found) = (column.clone(), self.names.clone());
-                return Err(CsvError::MissingColumn {
-                    file,
-                    line,
-                    column,
-                    found,
-                });
+                return Err(CsvError::MissingColumn { file, line, column, found });
             };
             positions.push(position);
         }
@@ -270,12 +232,7 @@ impl Header {
             None => Ok(positions),
             Some(extra) => {
                 let (column, known) = (self.names[extra].clone(), columns.to_vec());
-                Err(CsvError::UnknownColumn {
-                    file,
-                    line,
-                    column,
-                    known,
-                })
+                Err(CsvError::UnknownColumn { file, line, column, known })
             }
         }
     }
@@ -301,20 +258,12 @@ fn is_stdin(path: &Path) -> bool {
 
 /// How errors and origins name a file.
 fn file_name(path: &Path) -> Arc<str> {
-    if is_stdin(path) {
-        "<stdin>".into()
-    } else {
-        path.display().to_string().into()
-    }
+    if is_stdin(path) { "<stdin>".into() } else { path.display().to_string().into() }
 }
 
 fn cannot_open(path: &Path) -> impl FnOnce(io::Error) -> CsvError {
     let file = file_name(path);
-    move |source| CsvError::Io {
-        operation: "open",
-        file,
-        source,
-    }
+    move |source| CsvError::Io { operation: "open", file, source }
 }
 
 /// Bytes of a file, or `None` for a pipe.
@@ -335,10 +284,6 @@ fn open(path: &Path, file: &Arc<str>) -> Result<Box<dyn Read + Send>, CsvError> 
     }
     match File::open(path) {
         Ok(opened) => Ok(Box::new(opened)),
-        Err(source) => Err(CsvError::Io {
-            operation: "open",
-            file: file.clone(),
-            source,
-        }),
+        Err(source) => Err(CsvError::Io { operation: "open", file: file.clone(), source }),
     }
 }

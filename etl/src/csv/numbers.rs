@@ -62,18 +62,12 @@ fn long_integer(digits: &[u8]) -> Result<i128, ValueProblem> {
         return Err(ValueProblem::Malformed);
     }
     let digits = trim_zeros(digits);
-    if digits.len() > DIGITS_I128 {
-        Err(ValueProblem::OutOfRange)
-    } else {
-        Ok(long_number(digits))
-    }
+    if digits.len() > DIGITS_I128 { Err(ValueProblem::OutOfRange) } else { Ok(long_number(digits)) }
 }
 
 /// The number of up to [`DIGITS_I128`] digits, all known to be digits.
 fn long_number(digits: &[u8]) -> i128 {
-    digits.iter().fold(0, |number, byte| {
-        number * 10 + i128::from(byte.wrapping_sub(b'0'))
-    })
+    digits.iter().fold(0, |number, byte| number * 10 + i128::from(byte.wrapping_sub(b'0')))
 }
 
 /// A decimal taken apart; all bytes are digits.
@@ -106,12 +100,7 @@ fn split_decimal(text: &[u8], precision: u8, scale: u8) -> Result<Parts<'_>, Val
     if whole.len() + usize::from(scale) > usize::from(precision) {
         return Err(ValueProblem::OutOfRange);
     }
-    Ok(Parts {
-        negative,
-        whole,
-        fraction,
-        zeros: usize::from(scale) - fraction.len(),
-    })
+    Ok(Parts { negative, whole, fraction, zeros: usize::from(scale) - fraction.len() })
 }
 
 const POWERS: [u64; DIGITS_U64 + 1] = {
@@ -141,9 +130,7 @@ pub(crate) fn decimal<T: TryFrom<i128>>(text: &[u8], precision: u8, scale: u8) -
 #[cold]
 fn long_decimal(parts: &Parts<'_>) -> i128 {
     let digits = parts.whole.iter().chain(parts.fraction);
-    let number = digits.fold(0, |number, byte| {
-        number * 10 + i128::from(byte.wrapping_sub(b'0'))
-    });
+    let number = digits.fold(0, |number, byte| number * 10 + i128::from(byte.wrapping_sub(b'0')));
     (0..parts.zeros).fold(number, |number, _| number * 10)
 }
 
@@ -156,14 +143,9 @@ pub(crate) fn decimal256(text: &[u8], precision: u8, scale: u8) -> Result<i256, 
     digits.resize(digits.len() + parts.zeros, b'0');
     let (high, low) = digits.split_at(digits.len().saturating_sub(DIGITS_I128));
     let shift = i256::from_i128(10_i128.pow(38));
-    let magnitude = i256::from_i128(long_number(high))
-        .mul_wrapping(shift)
-        .add_wrapping(i256::from_i128(long_number(low)));
-    Ok(if parts.negative {
-        magnitude.neg_wrapping()
-    } else {
-        magnitude
-    })
+    let magnitude =
+        i256::from_i128(long_number(high)).mul_wrapping(shift).add_wrapping(i256::from_i128(long_number(low)));
+    Ok(if parts.negative { magnitude.neg_wrapping() } else { magnitude })
 }
 
 /// Reads a float of any width.
@@ -173,25 +155,14 @@ where
     T::Native: Into<f64>,
 {
     let text = text.trim_ascii();
-    let value = std::str::from_utf8(text)
-        .ok()
-        .and_then(T::parse)
-        .ok_or(ValueProblem::Malformed)?;
+    let value = std::str::from_utf8(text).ok().and_then(T::parse).ok_or(ValueProblem::Malformed)?;
     let overflowed = value.into().is_infinite() && text.iter().any(u8::is_ascii_digit);
-    if overflowed {
-        Err(ValueProblem::OutOfRange)
-    } else {
-        Ok(value)
-    }
+    if overflowed { Err(ValueProblem::OutOfRange) } else { Ok(value) }
 }
 
 /// Reads a boolean: `true`, `t`, `1`, `false`, `f`, `0`, in any case.
 pub(crate) fn boolean(text: &[u8]) -> Result<bool, ValueProblem> {
-    let is = |words: [&str; 3]| {
-        words
-            .iter()
-            .any(|word| text.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
-    };
+    let is = |words: [&str; 3]| words.iter().any(|word| text.trim_ascii().eq_ignore_ascii_case(word.as_bytes()));
     match (is(["true", "t", "1"]), is(["false", "f", "0"])) {
         (true, _) => Ok(true),
         (_, true) => Ok(false),
@@ -210,14 +181,7 @@ mod tests {
 
     #[test]
     fn integers_are_exact_or_refused() {
-        for (text, want) in [
-            ("0", 0),
-            ("-0", 0),
-            ("+7", 7),
-            (" 007 ", 7),
-            ("-128", -128),
-            ("127", 127),
-        ] {
+        for (text, want) in [("0", 0), ("-0", 0), ("+7", 7), (" 007 ", 7), ("-128", -128), ("127", 127)] {
             assert_eq!(integer::<i8>(text.as_bytes()), Ok(want), "{text}");
         }
         for (text, want) in [
@@ -240,10 +204,7 @@ mod tests {
         assert_eq!(integer::<i64>(b"9223372036854775808"), Err(OUT));
         assert_eq!(integer::<u64>(b"18446744073709551615"), Ok(u64::MAX));
         assert_eq!(integer::<u64>(b"-1"), Err(OUT));
-        assert_eq!(
-            integer::<i64>(b"00000000000000000000000000000000000000000000000000000000000012"),
-            Ok(12)
-        );
+        assert_eq!(integer::<i64>(b"00000000000000000000000000000000000000000000000000000000000012"), Ok(12));
     }
 
     #[test]
@@ -271,10 +232,7 @@ mod tests {
         }
         let nines = "9".repeat(38);
         assert_eq!(decimal::<i128>(nines.as_bytes(), 38, 0), Ok(10_i128.pow(38) - 1));
-        assert_eq!(
-            decimal::<i128>(b"-12345678901234567890.5", 38, 10),
-            Ok(-123456789012345678905 * 10_i128.pow(9))
-        );
+        assert_eq!(decimal::<i128>(b"-12345678901234567890.5", 38, 10), Ok(-123456789012345678905 * 10_i128.pow(9)));
         assert_eq!(decimal::<i128>(format!("{nines}.0").as_bytes(), 38, 1), Err(OUT));
     }
 
@@ -282,23 +240,14 @@ mod tests {
     fn long_decimals_are_exact() {
         let digits = "1234567890".repeat(7);
         let text = format!("-{digits}.123456");
-        assert_eq!(
-            decimal256(text.as_bytes(), 76, 6),
-            Ok(i256::from_string(&format!("-{digits}123456")).unwrap())
-        );
+        assert_eq!(decimal256(text.as_bytes(), 76, 6), Ok(i256::from_string(&format!("-{digits}123456")).unwrap()));
         assert_eq!(decimal256(b"1", 76, 38), Ok(i256::from_i128(10_i128.pow(38))));
         assert_eq!(decimal256(b"0", 76, 76), Ok(i256::ZERO));
     }
 
     #[test]
     fn floats_overflow_only_by_name() {
-        for (text, want) in [
-            ("1", 1.0),
-            ("-1.5e3", -1500.0),
-            (" .5", 0.5),
-            ("inf", f64::INFINITY),
-            ("1e-400", 0.0),
-        ] {
+        for (text, want) in [("1", 1.0), ("-1.5e3", -1500.0), (" .5", 0.5), ("inf", f64::INFINITY), ("1e-400", 0.0)] {
             assert_eq!(float::<Float64Type>(text.as_bytes()), Ok(want), "{text}");
         }
         assert!(float::<Float64Type>(b"NaN").unwrap().is_nan());

@@ -67,18 +67,9 @@ fn found(tokenizer: &mut Tokenizer, bytes: &[u8], size: usize) -> Outcome {
             Err(error) => panic!("{error}"),
         };
         total += chunk.bytes.len();
-        let (mut cursor, mut records) = (
-            Cursor {
-                at: 0,
-                line: chunk.line,
-            },
-            Records::default(),
-        );
+        let (mut cursor, mut records) = (Cursor { at: 0, line: chunk.line }, Records::default());
         while tokenizer.read(&chunk.bytes, &mut cursor, &mut records) {
-            let fields = records
-                .fields(&chunk.bytes)
-                .map(|field| (field.text.to_vec(), field.quoted))
-                .collect();
+            let fields = records.fields(&chunk.bytes).map(|field| (field.text.to_vec(), field.quoted)).collect();
             read.push((records.starts[0].line, fields));
             for index in 0..records.spans.len() {
                 let at = tokenizer.start_of_field(&chunk.bytes, records.starts[0].at, index);
@@ -101,9 +92,7 @@ fn every_short_string_is_read_as_csv_core_reads_it() {
     let mut unclosed = 0;
     for length in 0..=7_u32 {
         for number in 0..5_usize.pow(length) {
-            let bytes: Vec<u8> = (0..length)
-                .map(|place| alphabet[number / 5_usize.pow(place) % 5])
-                .collect();
+            let bytes: Vec<u8> = (0..length).map(|place| alphabet[number / 5_usize.pow(place) % 5]).collect();
             let want = expected(&mut reader, &bytes);
             unclosed += u32::from(want.is_err());
             for size in [1, 2, 3, 5, 64] {
@@ -140,23 +129,13 @@ fn random_strings_are_read_as_csv_core_reads_them() {
     ];
     for round in 0..4000 {
         // Half of them lie across the end of what is read at first, or of the size asked for.
-        let padding = if round % 2 == 0 {
-            1
-        } else {
-            random.random_range(4050..4097)
-        };
+        let padding = if round % 2 == 0 { 1 } else { random.random_range(4050..4097) };
         let mut bytes = vec![b'x'; padding];
         for _ in 0..random.random_range(0..60) {
             bytes.extend_from_slice(pieces[random.random_range(0..pieces.len())]);
         }
         let want = expected(&mut reader, &bytes);
-        for size in [
-            1,
-            7,
-            random.random_range(1..300),
-            padding + random.random_range(0..60),
-            1 << 16,
-        ] {
+        for size in [1, 7, random.random_range(1..300), padding + random.random_range(0..60), 1 << 16] {
             assert_eq!(
                 found(&mut tokenizer, &bytes, size),
                 want,

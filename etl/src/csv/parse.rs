@@ -52,24 +52,10 @@ impl ChunkParser {
     ///
     /// # Errors
     /// A type that no field can be read as.
-    pub(crate) fn new(
-        schema: SchemaRef,
-        delimiter: u8,
-        inferred_from: Option<u64>,
-    ) -> Result<Self, CsvError> {
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| column(field))
-            .collect::<Result<_, _>>()?;
+    pub(crate) fn new(schema: SchemaRef, delimiter: u8, inferred_from: Option<u64>) -> Result<Self, CsvError> {
+        let columns = schema.fields().iter().map(|field| column(field)).collect::<Result<_, _>>()?;
         let (tokenizer, records) = (Tokenizer::new(delimiter), Records::default());
-        Ok(Self {
-            schema,
-            columns,
-            tokenizer,
-            records,
-            inferred_from,
-        })
+        Ok(Self { schema, columns, tokenizer, records, inferred_from })
     }
 
     /// Parses a chunk.
@@ -79,51 +65,26 @@ impl ChunkParser {
     pub(crate) fn parse(&mut self, file_chunk: &FileChunk) -> Result<SourceBatch, CsvError> {
         let parsed = self.parse_records(file_chunk);
         // Columns are emptied after an error, too: they hold rows that no batch will have.
-        let arrays = self
-            .columns
-            .iter_mut()
-            .map(|column| column.finish())
-            .collect::<Result<Vec<_>, _>>();
+        let arrays = self.columns.iter_mut().map(|column| column.finish()).collect::<Result<Vec<_>, _>>();
         let lines = parsed?;
         let options = RecordBatchOptions::new().with_row_count(Some(lines.len()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays?, &options)?;
-        Ok(SourceBatch {
-            batch,
-            source: file_chunk.layout.file.clone(),
-            lines: compact(lines),
-        })
+        Ok(SourceBatch { batch, source: file_chunk.layout.file.clone(), lines: compact(lines) })
     }
 
     /// Appends the records to the columns; returns their lines.
     fn parse_records(&mut self, file_chunk: &FileChunk) -> Result<Vec<u64>, CsvError> {
         let FileChunk { chunk, layout } = file_chunk;
         let text = std::str::from_utf8(&chunk.bytes).ok();
-        let mut cursor = Cursor {
-            at: 0,
-            line: chunk.line,
-        };
+        let mut cursor = Cursor { at: 0, line: chunk.line };
         let mut lines = Vec::new();
         loop {
             let complete = self.read_block(&chunk.bytes, &mut cursor, layout);
-            let block = Block {
-                bytes: &chunk.bytes,
-                text,
-                records: &self.records,
-                width: layout.fields.len(),
-            };
-            let faults = self
-                .columns
-                .iter_mut()
-                .zip(&layout.fields)
-                .enumerate()
-                .filter_map(|(column, (into, field))| {
+            let block = Block { bytes: &chunk.bytes, text, records: &self.records, width: layout.fields.len() };
+            let faults =
+                self.columns.iter_mut().zip(&layout.fields).enumerate().filter_map(|(column, (into, field))| {
                     let Fault { record, problem } = into.append(&block, *field).err()?;
-                    Some(BadField {
-                        record,
-                        field: *field,
-                        column,
-                        problem,
-                    })
+                    Some(BadField { record, field: *field, column, problem })
                 });
             if let Some(first) = faults.min_by_key(|bad| (bad.record, bad.field)) {
                 return Err(CsvError::Value(Box::new(self.bad_value(file_chunk, &first))));
@@ -149,12 +110,7 @@ impl ChunkParser {
             if found != expected {
                 self.records.spans.truncate(before);
                 let line = self.records.starts.pop().map_or(cursor.line, |start| start.line);
-                return Err(CsvError::FieldCount {
-                    file: layout.file.clone(),
-                    line,
-                    expected,
-                    found,
-                });
+                return Err(CsvError::FieldCount { file: layout.file.clone(), line, expected, found });
             }
         }
         Ok(())
@@ -166,9 +122,7 @@ impl ChunkParser {
         let start = self.records.starts[bad.record];
         let at = self.tokenizer.start_of_field(bytes, start.at, bad.field);
         let width = file_chunk.layout.fields.len();
-        let raw = self
-            .records
-            .field(bytes, self.records.spans[bad.record * width + bad.field]);
+        let raw = self.records.field(bytes, self.records.spans[bad.record * width + bad.field]);
         let column = self.schema.field(bad.column);
         BadValue {
             file: file_chunk.layout.file.clone(),
@@ -210,18 +164,9 @@ mod tests {
 
     fn parse(content: &str) -> SourceBatch {
         let schema = Arc::new(schema_text::parse("a text, b int").unwrap());
-        let layout = Arc::new(Layout {
-            file: "f".into(),
-            fields: vec![1, 0],
-        });
-        let chunk = Chunk {
-            bytes: content.as_bytes().to_vec(),
-            line: 7,
-        };
-        ChunkParser::new(schema, b',', None)
-            .unwrap()
-            .parse(&FileChunk { chunk, layout })
-            .unwrap()
+        let layout = Arc::new(Layout { file: "f".into(), fields: vec![1, 0] });
+        let chunk = Chunk { bytes: content.as_bytes().to_vec(), line: 7 };
+        ChunkParser::new(schema, b',', None).unwrap().parse(&FileChunk { chunk, layout }).unwrap()
     }
 
     #[test]
@@ -237,29 +182,17 @@ mod tests {
     fn a_chunk_of_many_blocks_is_one_batch() {
         let content: String = (0..5000).map(|number| format!("{number},x\n")).collect();
         let parsed = parse(&content);
-        assert_eq!(
-            (parsed.batch.num_rows(), parsed.lines.line(4999)),
-            (5000, 7 + 4999)
-        );
+        assert_eq!((parsed.batch.num_rows(), parsed.lines.line(4999)), (5000, 7 + 4999));
     }
 
     #[test]
     fn a_parser_goes_on_after_an_error() {
         let schema = Arc::new(schema_text::parse("a text, b int").unwrap());
-        let layout = Arc::new(Layout {
-            file: "f".into(),
-            fields: vec![0, 1],
-        });
+        let layout = Arc::new(Layout { file: "f".into(), fields: vec![0, 1] });
         let mut parser = ChunkParser::new(schema, b',', None).unwrap();
         let mut parse = |content: &str| {
-            let chunk = Chunk {
-                bytes: content.as_bytes().to_vec(),
-                line: 1,
-            };
-            parser.parse(&FileChunk {
-                chunk,
-                layout: layout.clone(),
-            })
+            let chunk = Chunk { bytes: content.as_bytes().to_vec(), line: 1 };
+            parser.parse(&FileChunk { chunk, layout: layout.clone() })
         };
         assert!(parse("x,1\ny,z\n").is_err());
         assert_eq!(parse("x,1\n").unwrap().batch.num_rows(), 1);

@@ -64,11 +64,7 @@ impl<O: Send + 'static> Pipeline<O> {
             let _ = permits.try_send(());
         }
         let mut pipeline = Self {
-            channels: Some(Channels {
-                results,
-                permits,
-                _running: running,
-            }),
+            channels: Some(Channels { results, permits, _running: running }),
             waiting: BTreeMap::new(),
             next: 0,
             reader: None,
@@ -113,10 +109,7 @@ impl<O: Send + 'static> Pipeline<O> {
 impl<O> Drop for Pipeline<O> {
     fn drop(&mut self) {
         self.channels = None;
-        let reader = self
-            .reader
-            .take()
-            .filter(|reader| !self.reader_may_block || reader.is_finished());
+        let reader = self.reader.take().filter(|reader| !self.reader_may_block || reader.is_finished());
         for thread in self.workers.drain(..).chain(reader) {
             // Panics were caught in the thread and handed out as errors.
             let _ = thread.join();
@@ -124,15 +117,8 @@ impl<O> Drop for Pipeline<O> {
     }
 }
 
-fn spawn(
-    thread: &'static str,
-    name: String,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, CsvError> {
-    Builder::new()
-        .name(name)
-        .spawn(run)
-        .map_err(|source| CsvError::NoThread { thread, source })
+fn spawn(thread: &'static str, name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, CsvError> {
+    Builder::new().name(name).spawn(run).map_err(|source| CsvError::NoThread { thread, source })
 }
 
 /// Reads items until there are none, one fails, or nobody wants more.
@@ -193,17 +179,12 @@ mod tests {
 
     use super::*;
 
-    fn workers(
-        count: usize,
-        work: fn(u64) -> Result<u64, CsvError>,
-    ) -> Vec<fn(u64) -> Result<u64, CsvError>> {
+    fn workers(count: usize, work: fn(u64) -> Result<u64, CsvError>) -> Vec<fn(u64) -> Result<u64, CsvError>> {
         vec![work; count]
     }
 
     fn drain(mut pipeline: Pipeline<u64>) -> Vec<Result<u64, String>> {
-        std::iter::from_fn(|| pipeline.next())
-            .map(|result| result.map_err(|error| error.to_string()))
-            .collect()
+        std::iter::from_fn(|| pipeline.next()).map(|result| result.map_err(|error| error.to_string())).collect()
     }
 
     #[test]
@@ -211,29 +192,16 @@ mod tests {
         for threads in 1..5 {
             let items = (0..1000).map(Ok);
             let pipeline = Pipeline::start(items, workers(threads, |item| Ok(item * 2)), false).unwrap();
-            assert_eq!(
-                drain(pipeline),
-                (0..1000).map(|item| Ok(item * 2)).collect::<Vec<_>>()
-            );
+            assert_eq!(drain(pipeline), (0..1000).map(|item| Ok(item * 2)).collect::<Vec<_>>());
         }
     }
 
     #[test]
     fn the_first_error_in_order_is_handed_out() {
         for threads in 1..5 {
-            let items = (0..1000).map(|item| {
-                if item == 90 {
-                    Err(CsvError::NoFiles)
-                } else {
-                    Ok(item)
-                }
-            });
+            let items = (0..1000).map(|item| if item == 90 { Err(CsvError::NoFiles) } else { Ok(item) });
             let work = |item| {
-                if item == 77 || item > 78 {
-                    Err(CsvError::StdinTwice)
-                } else {
-                    Ok(item)
-                }
+                if item == 77 || item > 78 { Err(CsvError::StdinTwice) } else { Ok(item) }
             };
             let results = drain(Pipeline::start(items, workers(threads, work), false).unwrap());
             assert_eq!(results.len(), 78);
@@ -244,28 +212,16 @@ mod tests {
     #[test]
     fn a_panic_is_an_error_at_its_place() {
         let quiet = |item: u64| {
-            if item == 5 {
-                std::panic::resume_unwind(Box::new(()))
-            } else {
-                Ok(item)
-            }
+            if item == 5 { std::panic::resume_unwind(Box::new(())) } else { Ok(item) }
         };
         for threads in 1..4 {
             let results = drain(Pipeline::start((0..1000).map(Ok), workers(threads, quiet), false).unwrap());
             assert_eq!(results[..5], [Ok(0), Ok(1), Ok(2), Ok(3), Ok(4)]);
-            assert!(
-                results[5]
-                    .as_ref()
-                    .is_err_and(|error| error.contains("the csv-parser thread panicked"))
-            );
+            assert!(results[5].as_ref().is_err_and(|error| error.contains("the csv-parser thread panicked")));
         }
         let items = (0..9).map(quiet);
         let results = drain(Pipeline::start(items, workers(2, Ok), false).unwrap());
-        assert!(
-            results[5]
-                .as_ref()
-                .is_err_and(|error| error.contains("the csv-reader thread panicked"))
-        );
+        assert!(results[5].as_ref().is_err_and(|error| error.contains("the csv-reader thread panicked")));
     }
 
     #[test]

@@ -14,11 +14,7 @@ pub struct Progress {
 
 impl Progress {
     pub(crate) fn new(bytes_total: Option<u64>) -> Self {
-        Self {
-            bytes_read: AtomicU64::new(0),
-            bytes_total,
-            rows: AtomicU64::new(0),
-        }
+        Self { bytes_read: AtomicU64::new(0), bytes_total, rows: AtomicU64::new(0) }
     }
 
     /// Bytes read from the files; ahead of the rows by what is being parsed.

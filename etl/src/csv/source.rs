@@ -53,9 +53,7 @@ impl Default for CsvOptions {
         Self {
             dialect: Dialect::default(),
             schema: None,
-            threads: std::thread::available_parallelism()
-                .map_or(1, NonZero::get)
-                .min(THREADS_MAX),
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX),
             chunk_bytes: 1 << 20,
             record_bytes_max: 64 << 20,
             sample_records: 10_000,
@@ -76,12 +74,7 @@ impl CsvOptions {
             ("sample_bytes", self.sample_bytes, usize::MAX),
         ] {
             if value < 1 || value > max {
-                return Err(CsvError::BadOption {
-                    option,
-                    value,
-                    min: 1,
-                    max,
-                });
+                return Err(CsvError::BadOption { option, value, min: 1, max });
             }
         }
         self.schema.as_deref().map_or(Ok(()), check_schema)
@@ -94,9 +87,7 @@ fn check_schema(schema: &Schema) -> Result<(), CsvError> {
     }
     let mut seen = HashSet::new();
     match schema.fields().iter().find(|field| !seen.insert(field.name())) {
-        Some(field) => Err(CsvError::DuplicateColumn {
-            column: field.name().clone(),
-        }),
+        Some(field) => Err(CsvError::DuplicateColumn { column: field.name().clone() }),
         None => Ok(()),
     }
 }
@@ -116,10 +107,7 @@ impl CsvSource {
     /// A file that is not there; a first file whose header does not fit; an option or a column type that cannot work.
     pub fn open(files: &[PathBuf], options: CsvOptions) -> Result<Self, CsvError> {
         options.check()?;
-        let limits = Limits {
-            chunk_bytes: options.chunk_bytes,
-            record_bytes_max: options.record_bytes_max,
-        };
+        let limits = Limits { chunk_bytes: options.chunk_bytes, record_bytes_max: options.record_bytes_max };
         let given = options.schema.as_deref().map(column_names);
         let mut input = Input::new(files, options.dialect, limits, given)?;
         let (schema, sample) = match &options.schema {
@@ -131,17 +119,10 @@ impl CsvSource {
             let mut parser = ChunkParser::new(schema.clone(), options.dialect.delimiter(), inferred_from)?;
             Ok(move |chunk: FileChunk| parser.parse(&chunk))
         };
-        let parsers = (0..options.threads)
-            .map(|_| parser())
-            .collect::<Result<Vec<_>, CsvError>>()?;
+        let parsers = (0..options.threads).map(|_| parser()).collect::<Result<Vec<_>, CsvError>>()?;
         let (progress, may_block) = (input.progress().clone(), input.may_block());
         let pipeline = Pipeline::start(sample.chunks.into_iter().chain(input), parsers, may_block)?;
-        Ok(Self {
-            schema,
-            progress,
-            pipeline,
-            failed: false,
-        })
+        Ok(Self { schema, progress, pipeline, failed: false })
     }
 
     /// How far it has been read.
@@ -190,12 +171,7 @@ struct Sample {
 fn infer(input: &mut Input, options: &CsvOptions) -> Result<(SchemaRef, Sample), CsvError> {
     let names = input.names()?.to_vec();
     let delimiter = options.dialect.delimiter();
-    let mut inference = Inference::new(
-        names.len(),
-        delimiter,
-        options.sample_records,
-        options.sample_bytes,
-    );
+    let mut inference = Inference::new(names.len(), delimiter, options.sample_records, options.sample_bytes);
     let mut chunks = Vec::new();
     while !inference.is_done() && !matches!(chunks.last(), Some(Err(_))) {
         let Some(chunk) = input.next() else {
@@ -207,11 +183,5 @@ fn infer(input: &mut Input, options: &CsvOptions) -> Result<(SchemaRef, Sample),
         chunks.push(chunk);
     }
     let schema = Arc::new(inference.schema(&names));
-    Ok((
-        schema,
-        Sample {
-            chunks,
-            records: inference.records(),
-        },
-    ))
+    Ok((schema, Sample { chunks, records: inference.records() }))
 }

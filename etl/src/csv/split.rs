@@ -46,22 +46,9 @@ impl<R: Read> Splitter<R> {
     ///
     /// # Errors
     /// A reader that fails; a file that is compressed or UTF-16.
-    pub(crate) fn new(
-        reader: R,
-        file: Arc<str>,
-        delimiter: u8,
-        record_bytes_max: usize,
-    ) -> Result<Self, CsvError> {
+    pub(crate) fn new(reader: R, file: Arc<str>, delimiter: u8, record_bytes_max: usize) -> Result<Self, CsvError> {
         let buffer = Vec::new();
-        let mut splitter = Self {
-            reader,
-            file,
-            delimiter,
-            record_bytes_max,
-            buffer,
-            ended: false,
-            line: 1,
-        };
+        let mut splitter = Self { reader, file, delimiter, record_bytes_max, buffer, ended: false, line: 1 };
         splitter.fill(READ_BYTES_MIN)?;
         refuse_other_formats(&splitter.buffer, &splitter.file)?;
         if splitter.buffer.starts_with(&BYTE_ORDER_MARK) {
@@ -89,10 +76,7 @@ impl<R: Read> Splitter<R> {
         let mut rest = Vec::with_capacity((self.buffer.len() - end).max(size) + 64);
         rest.extend_from_slice(&self.buffer[end..]);
         self.buffer.truncate(end);
-        let chunk = Chunk {
-            bytes: std::mem::replace(&mut self.buffer, rest),
-            line: self.line,
-        };
+        let chunk = Chunk { bytes: std::mem::replace(&mut self.buffer, rest), line: self.line };
         self.line += count_lines(&chunk.bytes, self.delimiter);
         Ok(Some(chunk))
     }
@@ -108,11 +92,7 @@ impl<R: Read> Splitter<R> {
                 return Err(self.record_too_long());
             } else if let Some(at) = open {
                 let byte = byte_of_line(&self.buffer, at);
-                return Err(CsvError::UnclosedQuote {
-                    file: self.file.clone(),
-                    line: self.line_of(at),
-                    byte,
-                });
+                return Err(CsvError::UnclosedQuote { file: self.file.clone(), line: self.line_of(at), byte });
             } else if let Some(found) = found {
                 return Ok(found.next);
             } else if self.ended {
@@ -128,12 +108,7 @@ impl<R: Read> Splitter<R> {
         let mut scan = Scan { at: 0, opened: None };
         scan.first_end(&self.buffer[..limit], false, self.delimiter);
         let quote_line = scan.opened.map(|at| self.line_of(at));
-        CsvError::RecordTooLong {
-            file: self.file.clone(),
-            line: self.line,
-            limit,
-            quote_line,
-        }
+        CsvError::RecordTooLong { file: self.file.clone(), line: self.line, limit, quote_line }
     }
 
     fn line_of(&self, at: usize) -> u64 {
@@ -147,19 +122,13 @@ impl<R: Read> Splitter<R> {
         }
         let missing = len - self.buffer.len();
         self.buffer.reserve(missing + 64);
-        let read = (&mut self.reader)
-            .take(missing as u64)
-            .read_to_end(&mut self.buffer);
+        let read = (&mut self.reader).take(missing as u64).read_to_end(&mut self.buffer);
         match read {
             Ok(read) => {
                 self.ended = read < missing;
                 Ok(())
             }
-            Err(source) => Err(CsvError::Io {
-                operation: "read",
-                file: self.file.clone(),
-                source,
-            }),
+            Err(source) => Err(CsvError::Io { operation: "read", file: self.file.clone(), source }),
         }
     }
 }
@@ -172,20 +141,12 @@ fn refuse_other_formats(start: &[u8], file: &Arc<str>) -> Result<(), CsvError> {
         (&[0x28, 0xb5, 0x2f, 0xfd], "zstd", decompress),
         (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz", decompress),
         (&[b'P', b'K', 3, 4], "a zip archive", decompress),
-        (
-            &[b'P', b'A', b'R', b'1', 0x15],
-            "Parquet",
-            "export it as CSV first",
-        ),
+        (&[b'P', b'A', b'R', b'1', 0x15], "Parquet", "export it as CSV first"),
         (&[0xff, 0xfe], "UTF-16", convert),
         (&[0xfe, 0xff], "UTF-16", convert),
     ];
     match formats.into_iter().find(|(magic, ..)| start.starts_with(magic)) {
-        Some((_, format, advice)) => Err(CsvError::NotCsv {
-            file: file.clone(),
-            format,
-            advice,
-        }),
+        Some((_, format, advice)) => Err(CsvError::NotCsv { file: file.clone(), format, advice }),
         None => Ok(()),
     }
 }
@@ -226,13 +187,7 @@ impl Scan {
             self.opened = quote;
             self.at = quote.map_or(limit, |quote| quote + 1);
         }
-        last.map(|at| {
-            if bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n') {
-                at + 2
-            } else {
-                at + 1
-            }
-        })
+        last.map(|at| if bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n') { at + 2 } else { at + 1 })
     }
 
     /// End of the first record that ends behind `at`, or `None` if more bytes are needed (or, at the end of the file,
@@ -290,12 +245,10 @@ impl Scan {
 
 /// The first quote from `from` to `to` (both outside of quotes) that opens a field, being its first byte.
 fn opening_quote(bytes: &[u8], from: usize, to: usize, delimiter: u8) -> Option<usize> {
-    memchr_iter(QUOTE, &bytes[from..to])
-        .map(|at| from + at)
-        .find(|at| {
-            let before = at.checked_sub(1).map(|before| bytes[before]);
-            before.is_none_or(|byte| byte == delimiter || byte == b'\n' || byte == b'\r')
-        })
+    memchr_iter(QUOTE, &bytes[from..to]).map(|at| from + at).find(|at| {
+        let before = at.checked_sub(1).map(|before| bytes[before]);
+        before.is_none_or(|byte| byte == delimiter || byte == b'\n' || byte == b'\r')
+    })
 }
 
 /// Which byte of its line (from 1) the byte at `at` is; `bytes` start with a record, and `at` is in it.
@@ -337,13 +290,7 @@ mod tests {
     fn cut(bytes: &[u8], record_bytes_max: usize) -> Result<Vec<usize>, String> {
         let mut splitter = Splitter::new(bytes, "f".into(), b',', record_bytes_max).unwrap();
         let chunks = std::iter::from_fn(|| splitter.cut(1).transpose());
-        chunks
-            .map(|chunk| {
-                chunk
-                    .map(|chunk| chunk.bytes.len())
-                    .map_err(|error| error.to_string())
-            })
-            .collect()
+        chunks.map(|chunk| chunk.map(|chunk| chunk.bytes.len()).map_err(|error| error.to_string())).collect()
     }
 
     #[test]
@@ -351,21 +298,13 @@ mod tests {
         let limit = 3 * READ_BYTES_MIN;
         for end in ["", "\n", "\r", "\r\n"] {
             for quote in ["", "\""] {
-                let record =
-                    |length: usize| format!("{quote}{}{quote}{end}", "x".repeat(length - 2 * quote.len()));
+                let record = |length: usize| format!("{quote}{}{quote}{end}", "x".repeat(length - 2 * quote.len()));
                 let next = if end.is_empty() { "" } else { "y" };
                 let content = record(limit) + next;
                 let lengths = [limit + end.len(), next.len()];
-                assert_eq!(
-                    cut(content.as_bytes(), limit).unwrap(),
-                    lengths[..1 + next.len()],
-                    "{end:?}{quote}"
-                );
+                assert_eq!(cut(content.as_bytes(), limit).unwrap(), lengths[..1 + next.len()], "{end:?}{quote}");
                 let error = cut((record(limit + 1) + next).as_bytes(), limit).unwrap_err();
-                assert!(
-                    error.starts_with("f:1: the record that starts here is longer than 12288 bytes"),
-                    "{error}"
-                );
+                assert!(error.starts_with("f:1: the record that starts here is longer than 12288 bytes"), "{error}");
                 assert_eq!(error.contains("a quote that opens on line 1"), !quote.is_empty());
             }
         }
@@ -374,10 +313,7 @@ mod tests {
     #[test]
     fn an_endless_record_is_not_read_to_its_end() {
         let mut splitter = Splitter::new(std::io::repeat(b'"'), "f".into(), b',', 1 << 16).unwrap();
-        assert!(matches!(
-            splitter.cut(1 << 20),
-            Err(CsvError::RecordTooLong { line: 1, .. })
-        ));
+        assert!(matches!(splitter.cut(1 << 20), Err(CsvError::RecordTooLong { line: 1, .. })));
         assert!(splitter.buffer.len() <= (1 << 16) + 2);
     }
 }

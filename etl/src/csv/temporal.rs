@@ -70,11 +70,7 @@ fn days(text: &[u8; 10]) -> Option<i32> {
         return None;
     }
     // Years that start in March put the leap day last, so that the days before a month follow a line.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let days = year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1;
     i32::try_from(days - 719_468).ok()
@@ -110,13 +106,7 @@ fn clock(text: &[u8]) -> Option<(Clock<'_>, &[u8])> {
         _ => (0, &rest[..0], rest),
     };
     let valid = hours <= 23 && minutes <= 59 && seconds <= 59;
-    valid.then_some((
-        Clock {
-            seconds: hours * 3600 + minutes * 60 + seconds,
-            fraction,
-        },
-        rest,
-    ))
+    valid.then_some((Clock { seconds: hours * 3600 + minutes * 60 + seconds, fraction }, rest))
 }
 
 /// Digits behind a point, if there is one, and what follows; `None` for a point alone.
@@ -134,9 +124,7 @@ fn fraction(digits: &[u8], kept: u8) -> Result<i64, ValueProblem> {
     if lost.iter().any(|byte| *byte != b'0') {
         return Err(ValueProblem::TooManyDecimals { kept });
     }
-    let number = used
-        .iter()
-        .fold(0, |number, byte| number * 10 + i64::from(byte.wrapping_sub(b'0')));
+    let number = used.iter().fold(0, |number, byte| number * 10 + i64::from(byte.wrapping_sub(b'0')));
     Ok((used.len()..usize::from(kept)).fold(number, |number, _| number * 10))
 }
 
@@ -198,36 +186,20 @@ fn split_timestamp(text: &[u8]) -> Option<Parts<'_>> {
     let days = days(date)?;
     let rest = match rest {
         [] => {
-            return Some(Parts {
-                days,
-                seconds: 0,
-                fraction: rest,
-                offset: None,
-            });
+            return Some(Parts { days, seconds: 0, fraction: rest, offset: None });
         }
         [b'T' | b't' | b' ', rest @ ..] => rest,
         _ => return None,
     };
     let (Clock { seconds, fraction }, rest) = clock(rest)?;
-    let offset = if rest.is_empty() {
-        None
-    } else {
-        Some(offset(rest.strip_prefix(b" ").unwrap_or(rest))?)
-    };
-    Some(Parts {
-        days,
-        seconds,
-        fraction,
-        offset,
-    })
+    let offset = if rest.is_empty() { None } else { Some(offset(rest.strip_prefix(b" ").unwrap_or(rest))?) };
+    Some(Parts { days, seconds, fraction, offset })
 }
 
 /// Whether a text is a timestamp that microseconds hold, and if so whether it has an offset.
 pub(crate) fn timestamp_offset(text: &[u8]) -> Option<bool> {
     let parts = split_timestamp(text)?;
-    fraction(parts.fraction, 6)
-        .is_ok()
-        .then_some(parts.offset.is_some())
+    fraction(parts.fraction, 6).is_ok().then_some(parts.offset.is_some())
 }
 
 #[cfg(test)]
@@ -250,15 +222,7 @@ mod tests {
             }
         }
         assert_eq!(date(b" 1970-01-02 "), Ok(1));
-        for text in [
-            "",
-            "1970-1-2",
-            "19700102",
-            "1970/01/02",
-            "1970-01-02T00:00",
-            "+1970-01-02",
-            "197O-01-02",
-        ] {
+        for text in ["", "1970-1-2", "19700102", "1970/01/02", "1970-01-02T00:00", "+1970-01-02", "197O-01-02"] {
             assert_eq!(date(text.as_bytes()), Err(MALFORMED), "{text}");
         }
     }
@@ -280,56 +244,22 @@ mod tests {
             assert_eq!(read(TimeUnit::Nanosecond), Ok(nanos), "{text}");
             assert_eq!(read(TimeUnit::Microsecond), Ok(nanos.div_euclid(1000)), "{text}");
         }
-        assert_eq!(
-            timestamp(b"0001-01-01 00:00", TimeUnit::Microsecond, Zone::None),
-            Ok(-62_135_596_800_000_000)
-        );
+        assert_eq!(timestamp(b"0001-01-01 00:00", TimeUnit::Microsecond, Zone::None), Ok(-62_135_596_800_000_000));
     }
 
     #[test]
     fn timestamps_lose_nothing() {
-        let check =
-            |text: &str, unit, zone, want| assert_eq!(timestamp(text.as_bytes(), unit, zone), want, "{text}");
+        let check = |text: &str, unit, zone, want| assert_eq!(timestamp(text.as_bytes(), unit, zone), want, "{text}");
         let (micro, nano) = (TimeUnit::Microsecond, TimeUnit::Nanosecond);
         check("1970-01-01 00:00:00.1234560", micro, Zone::None, Ok(123_456));
-        check(
-            "1970-01-01 00:00:00.1234567",
-            micro,
-            Zone::None,
-            Err(ValueProblem::TooManyDecimals { kept: 6 }),
-        );
+        check("1970-01-01 00:00:00.1234567", micro, Zone::None, Err(ValueProblem::TooManyDecimals { kept: 6 }));
         check("1970-01-01 00:00:00.1234567", nano, Zone::None, Ok(123_456_700));
-        check(
-            "1970-01-01 00:00:00.5",
-            TimeUnit::Second,
-            Zone::None,
-            Err(ValueProblem::TooManyDecimals { kept: 0 }),
-        );
-        check(
-            "1970-01-01 00:00:00Z",
-            micro,
-            Zone::None,
-            Err(ValueProblem::UnexpectedOffset),
-        );
-        check(
-            "1970-01-01 00:00:00",
-            micro,
-            Zone::Named,
-            Err(ValueProblem::MissingOffset),
-        );
+        check("1970-01-01 00:00:00.5", TimeUnit::Second, Zone::None, Err(ValueProblem::TooManyDecimals { kept: 0 }));
+        check("1970-01-01 00:00:00Z", micro, Zone::None, Err(ValueProblem::UnexpectedOffset));
+        check("1970-01-01 00:00:00", micro, Zone::Named, Err(ValueProblem::MissingOffset));
         assert_eq!(Zone::of(Some("UTC")), Zone::Fixed(0));
-        check(
-            "1970-01-01 01:00:01",
-            TimeUnit::Second,
-            Zone::of(Some("+01:00")),
-            Ok(1),
-        );
-        check(
-            "1970-01-01 01:00:01Z",
-            TimeUnit::Second,
-            Zone::of(Some("Europe/Berlin")),
-            Ok(3601),
-        );
+        check("1970-01-01 01:00:01", TimeUnit::Second, Zone::of(Some("+01:00")), Ok(1));
+        check("1970-01-01 01:00:01Z", TimeUnit::Second, Zone::of(Some("Europe/Berlin")), Ok(3601));
         check("2300-01-01", nano, Zone::None, Err(ValueProblem::OutOfRange));
         for text in [
             "",
@@ -345,11 +275,7 @@ mod tests {
             "1970-01-01 00:00:00 PST",
             "1970-02-30 00:00",
         ] {
-            let want = if text.trim_ascii().len() == 10 {
-                Ok(0)
-            } else {
-                Err(MALFORMED)
-            };
+            let want = if text.trim_ascii().len() == 10 { Ok(0) } else { Err(MALFORMED) };
             check(text, micro, Zone::None, want);
         }
     }
@@ -364,10 +290,6 @@ mod tests {
         check("1:00:00", TimeUnit::Second, Err(MALFORMED));
         check("01:00:00Z", TimeUnit::Second, Err(ValueProblem::UnexpectedOffset));
         check("01:00:00 PM", TimeUnit::Second, Err(MALFORMED));
-        check(
-            "01:00:00.0001",
-            TimeUnit::Millisecond,
-            Err(ValueProblem::TooManyDecimals { kept: 3 }),
-        );
+        check("01:00:00.0001", TimeUnit::Millisecond, Err(ValueProblem::TooManyDecimals { kept: 3 }));
     }
 }

@@ -13,17 +13,9 @@ use crate::{files, given, load, load_every_way, without_header};
 
 #[test]
 fn rows_lines_and_types_are_those_of_the_file() {
-    let content =
-        "id,name,price,day\r\n1,\"a, \"\"b\"\"\nc\",1.50,2024-02-29\r\n\r\n2,,,\r\n3,\"\",-0.25,1969-12-31";
-    let loaded = load_every_way(
-        content,
-        &given("id bigint, name text, price decimal(15,2), day date"),
-    )
-    .unwrap();
-    assert_eq!(
-        loaded.text(),
-        ["1|a, \"b\"\nc|1.50|2024-02-29", "2|~|~|~", "3||-0.25|1969-12-31"]
-    );
+    let content = "id,name,price,day\r\n1,\"a, \"\"b\"\"\nc\",1.50,2024-02-29\r\n\r\n2,,,\r\n3,\"\",-0.25,1969-12-31";
+    let loaded = load_every_way(content, &given("id bigint, name text, price decimal(15,2), day date")).unwrap();
+    assert_eq!(loaded.text(), ["1|a, \"b\"\nc|1.50|2024-02-29", "2|~|~|~", "3||-0.25|1969-12-31"]);
     assert_eq!(loaded.origins, ["1.csv:2", "1.csv:5", "1.csv:6"]);
 }
 
@@ -50,40 +42,23 @@ fn bytes_within_quotes_are_kept() {
     let loaded = load_every_way(content, &given("a text, b binary")).unwrap();
     assert_eq!(
         loaded.text(),
-        [
-            " x\t\0\r\n|ff2c",
-            " x |2079",
-            "abcd|6522",
-            "f\"g|68202269 22".replace(' ', "").as_str()
-        ]
+        [" x\t\0\r\n|ff2c", " x |2079", "abcd|6522", "f\"g|68202269 22".replace(' ', "").as_str()]
     );
 }
 
 #[test]
 fn a_byte_order_mark_and_other_delimiters_are_read() {
-    let tab = CsvOptions {
-        dialect: Dialect::parse("tab", true).unwrap(),
-        ..given("a int, \"b,c\" text")
-    };
+    let tab = CsvOptions { dialect: Dialect::parse("tab", true).unwrap(), ..given("a int, \"b,c\" text") };
     let loaded = load_every_way(b"\xef\xbb\xbf\"a\"\tb,c\n1\t2,3\n", &tab).unwrap();
     assert_eq!(loaded.text(), ["1|2,3"]);
     let bare = without_header(given("a text"));
-    assert_eq!(
-        load_every_way(b"\xef\xbb\xbfx\n\xef\xbb\xbfy", &bare)
-            .unwrap()
-            .text(),
-        ["x", "\u{feff}y"]
-    );
+    assert_eq!(load_every_way(b"\xef\xbb\xbfx\n\xef\xbb\xbfy", &bare).unwrap().text(), ["x", "\u{feff}y"]);
 }
 
 #[test]
 fn columns_are_matched_by_name_in_every_file() {
     let options = given("id int, name text, day date");
-    let files = files(&[
-        "day, name ,id\n2024-01-01,a,1\n",
-        "id,name,day\n2,b,2024-01-02\n",
-        "name,id,day\n",
-    ]);
+    let files = files(&["day, name ,id\n2024-01-01,a,1\n", "id,name,day\n2,b,2024-01-02\n", "name,id,day\n"]);
     let loaded = files.load(&options).unwrap();
     assert_eq!(loaded.text(), ["1|a|2024-01-01", "2|b|2024-01-02"]);
     assert_eq!(loaded.origins, ["1.csv:2", "2.csv:2"]);
@@ -94,22 +69,14 @@ fn without_a_header_columns_are_matched_by_position() {
     let loaded = load_every_way("1,a\n2,b", &without_header(given("id int, name text"))).unwrap();
     assert_eq!(
         (loaded.text(), loaded.origins),
-        (
-            vec!["1|a".into(), "2|b".into()],
-            vec!["1.csv:1".into(), "1.csv:2".into()]
-        )
+        (vec!["1|a".into(), "2|b".into()], vec!["1.csv:1".into(), "1.csv:2".into()])
     );
     let inferred = load_every_way("\n1,a\n2,b", &without_header(CsvOptions::default())).unwrap();
     assert_eq!(inferred.rows.schema().field(1).name(), "column_2");
     assert_eq!(inferred.text(), ["1|a", "2|b"]);
-    let two = files(&["", "1,a", "", "2,b\n"])
-        .load(&without_header(CsvOptions::default()))
-        .unwrap();
+    let two = files(&["", "1,a", "", "2,b\n"]).load(&without_header(CsvOptions::default())).unwrap();
     assert_eq!(two.text(), ["1|a", "2|b"]);
-    assert_eq!(
-        load("", &without_header(given("id int"))).unwrap().text(),
-        [""; 0]
-    );
+    assert_eq!(load("", &without_header(given("id int"))).unwrap().text(), [""; 0]);
 }
 
 #[test]
@@ -118,45 +85,21 @@ fn threads_and_chunks_do_not_matter_on_random_input() {
     let mut random = StdRng::seed_from_u64(seed);
     let schema = given("a bigint, b text, c decimal(9,2), d date, e double, f binary");
     let good = "12,\"x,\n\"\"y\"\"\",3.5,2024-01-01,1e3,zz\r\n7,,,,,\n-1,é,-0.01,1999-12-31,nan,\"\"\n";
-    let pieces = [
-        "\"",
-        ",",
-        "\n",
-        "\r",
-        "",
-        "9",
-        ".",
-        "-",
-        "\"\"",
-        "x",
-        "99999999999999999999",
-        "\u{0}",
-        "2024-13-01",
-    ];
+    let pieces = ["\"", ",", "\n", "\r", "", "9", ".", "-", "\"\"", "x", "99999999999999999999", "\u{0}", "2024-13-01"];
     let (mut loads, mut refusals) = (0, 0);
     for _ in 0..60 {
         let mut content = format!("a,b,c,d,e,f\n{}", good.repeat(random.random_range(1..4))).into_bytes();
         for _ in 0..random.random_range(0..3) {
             let at = random.random_range(12..content.len());
             let piece = pieces[random.random_range(0..pieces.len())].as_bytes();
-            content.splice(
-                at..(at + random.random_range(0..3)).min(content.len()),
-                piece.iter().copied(),
-            );
+            content.splice(at..(at + random.random_range(0..3)).min(content.len()), piece.iter().copied());
         }
         let files = files(&[&content]);
         let want = files.load(&schema);
         *if want.is_ok() { &mut loads } else { &mut refusals } += 1;
         for (threads, chunk_bytes) in [(1, 1), (2, 9), (3, 31), (4, 200)] {
-            let got = files.load(&CsvOptions {
-                threads,
-                chunk_bytes,
-                ..schema.clone()
-            });
-            assert_eq!(
-                got, want,
-                "seed {seed}, {threads} threads, chunks of {chunk_bytes}: {content:?}"
-            );
+            let got = files.load(&CsvOptions { threads, chunk_bytes, ..schema.clone() });
+            assert_eq!(got, want, "seed {seed}, {threads} threads, chunks of {chunk_bytes}: {content:?}");
         }
     }
     assert!(loads > 10 && refusals > 10, "{loads} loads, {refusals} refusals");
@@ -177,11 +120,7 @@ fn a_source_can_be_dropped_early() {
     let content = format!("a\n{}", "1\n".repeat(100_000));
     let files = files(&[&content]);
     for threads in 1..5 {
-        let options = CsvOptions {
-            threads,
-            chunk_bytes: 100,
-            ..given("a int")
-        };
+        let options = CsvOptions { threads, chunk_bytes: 100, ..given("a int") };
         let mut source = CsvSource::open(&files.paths, options.clone()).unwrap();
         source.next_batch().unwrap().unwrap();
         assert!(source.progress().bytes_read() < 50_000);
@@ -194,13 +133,7 @@ fn a_source_can_be_dropped_early() {
 fn a_pipe_is_read_and_can_be_left() {
     let files = files::<&str>(&[]);
     let path = files.folder.path().join("pipe");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&path)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let writer = std::thread::spawn({
         let path = path.clone();
         move || std::fs::File::create(path).unwrap()
@@ -217,9 +150,6 @@ fn a_pipe_is_read_and_can_be_left() {
 fn a_schema_is_shared_and_its_nullability_kept() {
     let options = given("a int not null, b text");
     let loaded = load("b,a\n,1", &options).unwrap();
-    assert!(Arc::ptr_eq(
-        options.schema.as_ref().unwrap(),
-        &loaded.rows.schema()
-    ));
+    assert!(Arc::ptr_eq(options.schema.as_ref().unwrap(), &loaded.rows.schema()));
     assert_eq!(loaded.text(), ["1|~"]);
 }

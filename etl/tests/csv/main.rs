@@ -1,9 +1,6 @@
 //! CSV files as a user has them: whole, odd, hostile.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what fails outside of a test function fails the test all the same"
-)]
+#![expect(clippy::unwrap_used, reason = "what fails outside of a test function fails the test all the same")]
 
 mod errors;
 mod loading;
@@ -48,9 +45,7 @@ impl Files {
     /// Loads them; an error's text is given without the folder.
     fn load(&self, options: &CsvOptions) -> Result<Loaded, String> {
         let text = |error: &dyn std::error::Error| {
-            error
-                .to_string()
-                .replace(&format!("{}/", self.folder.path().display()), "")
+            error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
         };
         let mut source = CsvSource::open(&self.paths, options.clone()).map_err(|error| text(&error))?;
         let (mut batches, mut origins) = (Vec::new(), Vec::new());
@@ -58,36 +53,22 @@ impl Files {
             assert_eq!(batch.batch.schema(), source.schema());
             assert!(batch.batch.num_rows() > 0);
             for row in 0..batch.batch.num_rows() {
-                origins.push(
-                    batch
-                        .origin(row)
-                        .to_string()
-                        .replace(&format!("{}/", self.folder.path().display()), ""),
-                );
+                origins.push(batch.origin(row).to_string().replace(&format!("{}/", self.folder.path().display()), ""));
             }
             batches.push(batch.batch);
         }
         assert_eq!(source.progress().rows(), origins.len() as u64);
-        Ok(Loaded {
-            rows: concat_batches(&source.schema(), &batches).unwrap(),
-            origins,
-        })
+        Ok(Loaded { rows: concat_batches(&source.schema(), &batches).unwrap(), origins })
     }
 }
 
 /// Options with a schema.
 fn given(schema: &str) -> CsvOptions {
-    CsvOptions {
-        schema: Some(Arc::new(schema_text::parse(schema).unwrap())),
-        ..CsvOptions::default()
-    }
+    CsvOptions { schema: Some(Arc::new(schema_text::parse(schema).unwrap())), ..CsvOptions::default() }
 }
 
 fn without_header(options: CsvOptions) -> CsvOptions {
-    CsvOptions {
-        dialect: Dialect::new(options.dialect.delimiter(), false).unwrap(),
-        ..options
-    }
+    CsvOptions { dialect: Dialect::new(options.dialect.delimiter(), false).unwrap(), ..options }
 }
 
 fn load(content: impl AsRef<[u8]>, options: &CsvOptions) -> Result<Loaded, String> {
@@ -102,13 +83,7 @@ impl Loaded {
             .map(|column| arrow::util::display::ArrayFormatter::try_new(column, &options).unwrap())
             .collect();
         (0..self.rows.num_rows())
-            .map(|row| {
-                columns
-                    .iter()
-                    .map(|column| column.value(row).to_string())
-                    .collect::<Vec<_>>()
-                    .join("|")
-            })
+            .map(|row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"))
             .collect()
     }
 }
@@ -119,11 +94,7 @@ fn load_every_way(content: impl AsRef<[u8]>, options: &CsvOptions) -> Result<Loa
     let want = files.load(options);
     for chunk_bytes in (1..=64).chain([100, 1000, 10_000]) {
         let threads = chunk_bytes % 4 + 1;
-        let got = files.load(&CsvOptions {
-            threads,
-            chunk_bytes,
-            ..options.clone()
-        });
+        let got = files.load(&CsvOptions { threads, chunk_bytes, ..options.clone() });
         assert_eq!(got, want, "{threads} threads, chunks of {chunk_bytes} bytes");
     }
     want

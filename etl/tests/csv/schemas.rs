@@ -10,8 +10,7 @@ use crate::{files, load, load_every_way};
 
 #[test]
 fn a_schema_is_inferred_and_what_follows_it_is_exact() {
-    let content =
-        "id,zip,price,day,at,ok,none\n1,00501,1.5,2024-01-01,2024-01-01T00:00:00Z,true,\n2,10001,20.25,,,,\n";
+    let content = "id,zip,price,day,at,ok,none\n1,00501,1.5,2024-01-01,2024-01-01T00:00:00Z,true,\n2,10001,20.25,,,,\n";
     let loaded = load_every_way(content, &CsvOptions::default()).unwrap();
     assert_eq!(
         schema_text::to_text(&loaded.rows.schema()).unwrap(),
@@ -23,10 +22,7 @@ fn a_schema_is_inferred_and_what_follows_it_is_exact() {
 #[test]
 fn a_value_behind_the_sample_that_does_not_fit_advises_a_schema() {
     let content = format!("id,v\n{}3,1.5\n", "1,2\n".repeat(500));
-    let options = CsvOptions {
-        sample_records: 500,
-        ..CsvOptions::default()
-    };
+    let options = CsvOptions { sample_records: 500, ..CsvOptions::default() };
     let want = "1.csv:502:3: column `v`: `1.5` is not a value of type bigint; \
          the type was inferred from the first 500 records, give it with --schema";
     assert_eq!(load_every_way(&content, &options).unwrap_err(), want);
@@ -35,39 +31,25 @@ fn a_value_behind_the_sample_that_does_not_fit_advises_a_schema() {
 
 #[test]
 fn an_error_in_the_sample_comes_in_its_place() {
-    let want =
-        "1.csv:2: the record has 1 fields, expected 2; put fields that hold the delimiter in double quotes";
-    assert_eq!(
-        load_every_way("a,b\n1\n2,\"", &CsvOptions::default()).unwrap_err(),
-        want
-    );
+    let want = "1.csv:2: the record has 1 fields, expected 2; put fields that hold the delimiter in double quotes";
+    assert_eq!(load_every_way("a,b\n1\n2,\"", &CsvOptions::default()).unwrap_err(), want);
 }
 
 #[test]
 fn the_sample_goes_over_several_files() {
     let files = files(&["a,b\n", "b,a\nx,1\n", "a,b\n2,y\n"]);
     let loaded = files.load(&CsvOptions::default()).unwrap();
-    assert_eq!(
-        schema_text::to_text(&loaded.rows.schema()).unwrap(),
-        "a bigint, b text"
-    );
+    assert_eq!(schema_text::to_text(&loaded.rows.schema()).unwrap(), "a bigint, b text");
     assert_eq!(loaded.text(), ["1|x", "2|y"]);
     let nothing = load("a,b\n", &CsvOptions::default()).unwrap();
-    assert_eq!(
-        schema_text::to_text(&nothing.rows.schema()).unwrap(),
-        "a text, b text"
-    );
+    assert_eq!(schema_text::to_text(&nothing.rows.schema()).unwrap(), "a text, b text");
 }
 
 /// A field of this text, bare and quoted, is this value of the type.
 fn check_value(data_type: &DataType, text: &str, want: &str) {
     let first = Field::new("a", data_type.clone(), true);
     let schema = Schema::new(vec![first, Field::new("b", DataType::Int8, true)]);
-    let options = CsvOptions {
-        schema: Some(Arc::new(schema)),
-        threads: 1,
-        ..CsvOptions::default()
-    };
+    let options = CsvOptions { schema: Some(Arc::new(schema)), threads: 1, ..CsvOptions::default() };
     let loaded = load(format!("a,b\n{text},1\n,2\n\"{text}\",3\n"), &options);
     let want = vec![format!("{want}|1"), "~|2".to_owned(), format!("{want}|3")];
     assert_eq!(loaded.map(|loaded| loaded.text()), Ok(want), "{data_type}");
@@ -107,35 +89,15 @@ fn every_time_and_text_type_can_be_given() {
         (DataType::Date32, "2024-02-29", "2024-02-29"),
         (DataType::Date64, "2024-02-29", "2024-02-29T00:00:00"),
         (DataType::Time32(TimeUnit::Second), "01:02:03", "01:02:03"),
-        (
-            DataType::Time32(TimeUnit::Millisecond),
-            "01:02:03.5",
-            "01:02:03.500",
-        ),
-        (
-            DataType::Time64(TimeUnit::Microsecond),
-            "23:59:59.999999",
-            "23:59:59.999999",
-        ),
+        (DataType::Time32(TimeUnit::Millisecond), "01:02:03.5", "01:02:03.500"),
+        (DataType::Time64(TimeUnit::Microsecond), "23:59:59.999999", "23:59:59.999999"),
         (DataType::Time64(nano), "00:00", "00:00:00"),
-        (
-            DataType::Timestamp(nano, None),
-            "2024-02-29 01:02:03.000000001",
-            "2024-02-29T01:02:03.000000001",
-        ),
-        (
-            zoned("+00:00"),
-            "2024-02-29 01:00:00+02:00",
-            "2024-02-28T23:00:00Z",
-        ),
+        (DataType::Timestamp(nano, None), "2024-02-29 01:02:03.000000001", "2024-02-29T01:02:03.000000001"),
+        (zoned("+00:00"), "2024-02-29 01:00:00+02:00", "2024-02-28T23:00:00Z"),
         (zoned("+02:00"), "2024-02-29", "2024-02-29T00:00:00+02:00"),
         (DataType::Utf8, " x ", " x "),
         (DataType::LargeUtf8, "x", "x"),
-        (
-            DataType::Utf8View,
-            "a text of more than twelve bytes",
-            "a text of more than twelve bytes",
-        ),
+        (DataType::Utf8View, "a text of more than twelve bytes", "a text of more than twelve bytes"),
         (DataType::Binary, "\\x61", "5c783631"),
         (DataType::LargeBinary, "a", "61"),
         (DataType::BinaryView, "a", "61"),
@@ -147,27 +109,12 @@ fn every_time_and_text_type_can_be_given() {
 #[test]
 fn schemas_that_cannot_be_read_into_are_refused() {
     let check = |fields: Vec<Field>, want: &str| {
-        let options = CsvOptions {
-            schema: Some(Arc::new(Schema::new(fields))),
-            ..CsvOptions::default()
-        };
+        let options = CsvOptions { schema: Some(Arc::new(Schema::new(fields))), ..CsvOptions::default() };
         let error = load("a\n", &options).unwrap_err();
         assert!(error.contains(want), "{error}");
     };
     check(vec![], "the schema has no column");
-    check(
-        vec![
-            Field::new("a", DataType::Int8, true),
-            Field::new("a", DataType::Int8, true),
-        ],
-        "named twice",
-    );
-    check(
-        vec![Field::new("a", DataType::new_list(DataType::Int8, true), true)],
-        "column `a` has type List",
-    );
-    check(
-        vec![Field::new("a", DataType::Decimal128(5, -2), true)],
-        "column `a` has type Decimal128(5, -2)",
-    );
+    check(vec![Field::new("a", DataType::Int8, true), Field::new("a", DataType::Int8, true)], "named twice");
+    check(vec![Field::new("a", DataType::new_list(DataType::Int8, true), true)], "column `a` has type List");
+    check(vec![Field::new("a", DataType::Decimal128(5, -2), true)], "column `a` has type Decimal128(5, -2)");
 }

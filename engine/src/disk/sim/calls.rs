@@ -18,9 +18,7 @@ impl Disk for SimDisk {
     fn create_dir(&self, dir: &str) -> io::Result<()> {
         self.call(Operation::CreateDir, dir, |state| {
             let made = state.live.create_dir(dir)?;
-            state
-                .journal
-                .extend(made.into_iter().map(|dir| Change::CreateDir { dir: dir.into() }));
+            state.journal.extend(made.into_iter().map(|dir| Change::CreateDir { dir: dir.into() }));
             Ok(())
         })
     }
@@ -39,39 +37,23 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
         let inode = self.call(Operation::Create, path, |state| create(state, path))?;
-        Ok(Box::new(SimWriteFile {
-            disk: self.clone(),
-            path: path.to_owned(),
-            inode,
-        }))
+        Ok(Box::new(SimWriteFile { disk: self.clone(), path: path.to_owned(), inode }))
     }
 
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>> {
         let inode = self.call(Operation::OpenAppend, path, |state| {
             let (inode, cut) = state.live.cut(path, length)?;
             if cut {
-                state.journal.push(Change::Truncate {
-                    inode: inode.id(),
-                    length: inode.len(),
-                });
+                state.journal.push(Change::Truncate { inode: inode.id(), length: inode.len() });
             }
             Ok(inode)
         })?;
-        Ok(Box::new(SimWriteFile {
-            disk: self.clone(),
-            path: path.to_owned(),
-            inode,
-        }))
+        Ok(Box::new(SimWriteFile { disk: self.clone(), path: path.to_owned(), inode }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>> {
         let inode = self.call(Operation::Open, path, |state| state.live.find(path))?;
-        Ok(Arc::new(SimReadFile {
-            disk: self.clone(),
-            path: path.to_owned(),
-            length: inode.len(),
-            inode,
-        }))
+        Ok(Arc::new(SimReadFile { disk: self.clone(), path: path.to_owned(), length: inode.len(), inode }))
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
@@ -85,11 +67,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.call(Operation::Rename, from, |state| {
             if let Some(inode) = state.live.rename(from, to)? {
-                state.journal.push(Change::Rename {
-                    from: from.into(),
-                    to: to.into(),
-                    inode: inode.id(),
-                });
+                state.journal.push(Change::Rename { from: from.into(), to: to.into(), inode: inode.id() });
             }
             Ok(())
         })
@@ -111,10 +89,7 @@ impl Disk for SimDisk {
         if !self.state().live.take_lock(path) {
             return Ok(None);
         }
-        Ok(Some(Box::new(SimLock {
-            disk: self.clone(),
-            path: path.to_owned(),
-        })))
+        Ok(Some(Box::new(SimLock { disk: self.clone(), path: path.to_owned() })))
     }
 
     fn describe(&self) -> String {
@@ -124,10 +99,7 @@ impl Disk for SimDisk {
 
 fn create(state: &mut State, path: &str) -> io::Result<Arc<Inode>> {
     let inode = state.live.create(path)?;
-    state.journal.push(Change::Create {
-        path: path.into(),
-        inode: inode.id(),
-    });
+    state.journal.push(Change::Create { path: path.into(), inode: inode.id() });
     Ok(inode)
 }
 
@@ -149,11 +121,7 @@ impl WriteFile for SimWriteFile {
         };
         if !written.is_empty() {
             let inode = self.inode.id();
-            state.journal.push(Change::Append {
-                inode,
-                offset: self.inode.len(),
-                bytes: written.into(),
-            });
+            state.journal.push(Change::Append { inode, offset: self.inode.len(), bytes: written.into() });
             self.inode.append(written);
         }
         answer
@@ -165,9 +133,7 @@ impl WriteFile for SimWriteFile {
         let (change, answer) = match state.plan.enter(Operation::SyncFile, &self.path)? {
             Course::Proceed => (Change::SyncFile { inode }, Ok(())),
             Course::FailAfter(failure) => (Change::SyncFile { inode }, Err(failure.error())),
-            Course::Half(failure) | Course::Drop(failure) => {
-                (Change::LoseFile { inode }, Err(failure.error()))
-            }
+            Course::Half(failure) | Course::Drop(failure) => (Change::LoseFile { inode }, Err(failure.error())),
         };
         state.journal.push(change);
         answer
@@ -193,16 +159,14 @@ impl ReadFile for SimReadFile {
         match course {
             Course::Proceed => self.inode.read_at(offset, buffer),
             Course::FailAfter(failure) => self.inode.read_at(offset, buffer).and(Err(failure.error())),
-            Course::Half(failure) | Course::Drop(failure) => self
-                .inode
-                .read_at(offset, &mut buffer[..half])
-                .and(Err(failure.error())),
+            Course::Half(failure) | Course::Drop(failure) => {
+                self.inode.read_at(offset, &mut buffer[..half]).and(Err(failure.error()))
+            }
         }
     }
 
     fn map(&self) -> io::Result<Bytes> {
-        self.disk
-            .call(Operation::Map, &self.path, |_| self.inode.prefix(self.length))
+        self.disk.call(Operation::Map, &self.path, |_| self.inode.prefix(self.length))
     }
 }
 

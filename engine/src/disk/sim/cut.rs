@@ -19,9 +19,7 @@ pub enum NameCut {
 impl NameCut {
     /// Every cut of `pending` changes. All but the last is the first ones, so it is not named twice.
     pub(super) fn all(pending: usize) -> impl Iterator<Item = Self> {
-        (0..=pending)
-            .map(Self::First)
-            .chain((0..pending.saturating_sub(1)).map(Self::AllBut))
+        (0..=pending).map(Self::First).chain((0..pending.saturating_sub(1)).map(Self::AllBut))
     }
 
     pub(super) fn keeps(self, index: usize) -> bool {
@@ -63,10 +61,7 @@ impl fmt::Display for DataCut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::First(count) => write!(f, "its first {count} pending changes"),
-            Self::Torn { index, bytes } => write!(
-                f,
-                "its first {index} pending changes and {bytes} bytes of the next"
-            ),
+            Self::Torn { index, bytes } => write!(f, "its first {index} pending changes and {bytes} bytes of the next"),
             Self::Zeros(index) => write!(f, "its first {index} pending changes and zeros for the next"),
             Self::AllBut(index) => write!(f, "all its pending changes but number {index}"),
         }
@@ -94,11 +89,7 @@ impl fmt::Display for Origin {
         let Self::PowerCut { names, data, except } = self else {
             return write!(f, "process killed, nothing lost");
         };
-        write!(
-            f,
-            "power cut: {names}; {} pending bytes",
-            if *data { "all" } else { "no" }
-        )?;
+        write!(f, "power cut: {names}; {} pending bytes", if *data { "all" } else { "no" })?;
         match except {
             Some((inode, cut)) => write!(f, ", but of {} {cut}", InodeId(*inode)),
             None => Ok(()),

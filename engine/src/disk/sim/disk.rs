@@ -39,16 +39,8 @@ impl SimDisk {
     }
 
     fn with_image(base: Image, live: Tree) -> Self {
-        let state = State {
-            live,
-            base,
-            journal: Vec::new(),
-            plan: FaultPlan::default(),
-            model: None,
-        };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-        }
+        let state = State { live, base, journal: Vec::new(), plan: FaultPlan::default(), model: None };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Makes the call with this index (from 0, in the order calls reach the disk) fail.
@@ -78,25 +70,14 @@ impl SimDisk {
     /// The marks before a boundary.
     pub fn marks(&self, boundary: usize) -> Vec<u64> {
         let marks = |change: &Change| {
-            if let Change::Mark(mark) = change {
-                Some(*mark)
-            } else {
-                None
-            }
+            if let Change::Mark(mark) = change { Some(*mark) } else { None }
         };
-        self.state()
-            .journal
-            .iter()
-            .take(boundary)
-            .filter_map(marks)
-            .collect()
+        self.state().journal.iter().take(boundary).filter_map(marks).collect()
     }
 
     /// What was done right before a boundary, for the message of a failed test.
     pub fn describe_boundary(&self, boundary: usize) -> String {
-        let change = boundary
-            .checked_sub(1)
-            .and_then(|index| self.state().journal.get(index).map(Change::to_string));
+        let change = boundary.checked_sub(1).and_then(|index| self.state().journal.get(index).map(Change::to_string));
         change.unwrap_or_else(|| "nothing".to_owned())
     }
 
@@ -124,9 +105,7 @@ impl SimDisk {
         let boundary = boundary.min(state.journal.len());
         let kept = state.model.take().filter(|(at, _)| *at <= boundary);
         let (at, mut model) = kept.unwrap_or_else(|| (0, Model::new(&state.base)));
-        state.journal[at..boundary]
-            .iter()
-            .for_each(|change| model.apply(change));
+        state.journal[at..boundary].iter().for_each(|change| model.apply(change));
         (boundary, model)
     }
 
@@ -157,8 +136,7 @@ impl Image {
     pub fn into_disk(self) -> SimDisk {
         let live = Tree::from_durable(
             self.folders(),
-            self.contents()
-                .map(|(path, inode, content)| (&**path, inode, Arc::clone(content.bytes()))),
+            self.contents().map(|(path, inode, content)| (&**path, inode, Arc::clone(content.bytes()))),
         );
         SimDisk::with_image(self, live)
     }

@@ -128,10 +128,7 @@ impl FaultPlan {
     /// Counts a call and says what becomes of it; an error if it does nothing.
     pub(super) fn enter(&mut self, operation: Operation, path: &str) -> io::Result<Course> {
         let fault = self.faults.remove(&self.calls.len());
-        self.calls.push(Call {
-            operation,
-            path: path.to_owned(),
-        });
+        self.calls.push(Call { operation, path: path.to_owned() });
         if let Some(failure) = self.power_cut {
             return Err(failure.error());
         }

@@ -22,10 +22,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            digest: xxh3_128(&bytes),
-            bytes: Arc::new(bytes),
-        }
+        Self { digest: xxh3_128(&bytes), bytes: Arc::new(bytes) }
     }
 
     pub(super) fn bytes(&self) -> &Arc<Vec<u8>> {
@@ -54,14 +51,8 @@ impl Names {
                 folders.insert(Arc::clone(folder));
             }
         }
-        let files = self
-            .files
-            .iter()
-            .filter(|(path, _)| folders.contains(split(path).0));
-        Self {
-            files: files.map(|(path, inode)| (Arc::clone(path), *inode)).collect(),
-            folders,
-        }
+        let files = self.files.iter().filter(|(path, _)| folders.contains(split(path).0));
+        Self { files: files.map(|(path, inode)| (Arc::clone(path), *inode)).collect(), folders }
     }
 }
 
@@ -78,27 +69,15 @@ pub struct Image {
 impl Image {
     /// `contents` has every inode of `names`, which are reachable ones.
     pub(super) fn new(names: &Arc<Names>, contents: &BTreeMap<InodeId, Content>, origin: Origin) -> Self {
-        let contents = names
-            .files
-            .values()
-            .filter_map(|inode| contents.get(inode).cloned())
-            .collect();
-        let mut image = Self {
-            names: Arc::clone(names),
-            contents,
-            digest: 0,
-            origin,
-        };
+        let contents = names.files.values().filter_map(|inode| contents.get(inode).cloned()).collect();
+        let mut image = Self { names: Arc::clone(names), contents, digest: 0, origin };
         image.digest = image.compute_digest();
         image
     }
 
     /// The image of an empty disk.
     pub(super) fn empty() -> Self {
-        let names = Names {
-            folders: BTreeSet::from([Arc::from("")]),
-            files: BTreeMap::new(),
-        };
+        let names = Names { folders: BTreeSet::from([Arc::from("")]), files: BTreeMap::new() };
         Self::new(&Arc::new(names), &BTreeMap::new(), Origin::Killed)
     }
 
@@ -140,14 +119,12 @@ impl Image {
 
     /// The content of a file.
     pub fn file(&self, path: &str) -> Option<&[u8]> {
-        self.files()
-            .find_map(|(found, bytes)| (found == path).then_some(bytes))
+        self.files().find_map(|(found, bytes)| (found == path).then_some(bytes))
     }
 
     /// All files with their contents, in order of paths.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.contents()
-            .map(|(path, _, content)| (&**path, content.bytes.as_slice()))
+        self.contents().map(|(path, _, content)| (&**path, content.bytes.as_slice()))
     }
 
     /// All folders in order; the first is `""`.
@@ -160,8 +137,6 @@ impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; ", self.origin)?;
         f.debug_set().entries(self.folders()).finish()?;
-        f.debug_map()
-            .entries(self.files().map(|(path, bytes)| (path, bytes.len())))
-            .finish()
+        f.debug_map().entries(self.files().map(|(path, bytes)| (path, bytes.len()))).finish()
     }
 }

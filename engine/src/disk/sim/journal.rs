@@ -16,11 +16,7 @@ pub(super) enum Change {
     /// An empty file was made.
     Create { path: Arc<str>, inode: InodeId },
     /// Bytes were appended at an offset.
-    Append {
-        inode: InodeId,
-        offset: usize,
-        bytes: Arc<[u8]>,
-    },
+    Append { inode: InodeId, offset: usize, bytes: Arc<[u8]> },
     /// A file was cut.
     Truncate { inode: InodeId, length: usize },
     /// A file's bytes became durable.
@@ -32,11 +28,7 @@ pub(super) enum Change {
     /// A file got one more name.
     Link { to: Arc<str>, inode: InodeId },
     /// A file got another name.
-    Rename {
-        from: Arc<str>,
-        to: Arc<str>,
-        inode: InodeId,
-    },
+    Rename { from: Arc<str>, to: Arc<str>, inode: InodeId },
     /// A name was removed.
     Remove { path: Arc<str> },
     /// The test marked this place.

@@ -25,9 +25,7 @@ enum NameChange {
 impl NameChange {
     fn folder(&self) -> &str {
         match self {
-            Self::AddFolder(path) | Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _, _) => {
-                split(path).0
-            }
+            Self::AddFolder(path) | Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _, _) => split(path).0,
         }
     }
 
@@ -85,11 +83,7 @@ struct File {
 
 impl File {
     fn new(durable: Content) -> Self {
-        Self {
-            durable,
-            pending: Vec::new(),
-            cached: None,
-        }
+        Self { durable, pending: Vec::new(), cached: None }
     }
 
     fn push(&mut self, change: DataChange) {
@@ -115,22 +109,10 @@ impl File {
             }
         }
         match (cut, self.pending.get(whole)) {
-            (
-                DataCut::Torn { bytes: kept, .. },
-                Some(DataChange::Write {
-                    offset,
-                    bytes: written,
-                }),
-            ) => {
+            (DataCut::Torn { bytes: kept, .. }, Some(DataChange::Write { offset, bytes: written })) => {
                 write_at(&mut bytes, *offset, &written[..kept.min(written.len())]);
             }
-            (
-                DataCut::Zeros(_),
-                Some(DataChange::Write {
-                    offset,
-                    bytes: written,
-                }),
-            ) => {
+            (DataCut::Zeros(_), Some(DataChange::Write { offset, bytes: written })) => {
                 write_at(&mut bytes, *offset, &vec![0; written.len()]);
             }
             _ => {}
@@ -154,10 +136,7 @@ impl File {
             }
             if let DataChange::Write { offset, bytes } = change {
                 cuts.push(DataCut::Zeros(index));
-                cuts.push(DataCut::Torn {
-                    index,
-                    bytes: bytes.len() / 2,
-                });
+                cuts.push(DataCut::Torn { index, bytes: bytes.len() / 2 });
                 cuts.extend(sector_cut(*offset, bytes.len()).map(|bytes| DataCut::Torn { index, bytes }));
             }
         }
@@ -183,14 +162,8 @@ pub(super) struct Model {
 impl Model {
     /// All of the image is durable.
     pub(super) fn new(image: &Image) -> Self {
-        let files = image
-            .contents()
-            .map(|(_, inode, content)| (inode, File::new(content.clone())));
-        Self {
-            durable: image.names().clone(),
-            pending: Vec::new(),
-            files: files.collect(),
-        }
+        let files = image.contents().map(|(_, inode, content)| (inode, File::new(content.clone())));
+        Self { durable: image.names().clone(), pending: Vec::new(), files: files.collect() }
     }
 
     pub(super) fn apply(&mut self, change: &Change) {
@@ -201,13 +174,7 @@ impl Model {
                 self.pending.push(NameChange::Add(Arc::clone(path), *inode));
             }
             Change::Append { inode, offset, bytes } => {
-                self.change_file(
-                    *inode,
-                    DataChange::Write {
-                        offset: *offset,
-                        bytes: Arc::clone(bytes),
-                    },
-                );
+                self.change_file(*inode, DataChange::Write { offset: *offset, bytes: Arc::clone(bytes) });
             }
             Change::Truncate { inode, length } => self.change_file(*inode, DataChange::Truncate(*length)),
             Change::SyncFile { inode } => self.sync_file(*inode),
@@ -255,8 +222,7 @@ impl Model {
 
     fn rename(&mut self, from: &Arc<str>, to: &Arc<str>, inode: InodeId) {
         if split(from).0 == split(to).0 {
-            self.pending
-                .push(NameChange::Rename(Arc::clone(from), Arc::clone(to), inode));
+            self.pending.push(NameChange::Rename(Arc::clone(from), Arc::clone(to), inode));
         } else {
             // Two folders are two places on the disk, and each is synced for itself.
             self.pending.push(NameChange::Add(Arc::clone(to), inode));
@@ -269,12 +235,7 @@ impl Model {
         let mut variants: Vec<(NameCut, Arc<Names>)> = Vec::new();
         for cut in NameCut::all(self.pending.len()) {
             let mut names = self.durable.clone();
-            for (_, change) in self
-                .pending
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| cut.keeps(*index))
-            {
+            for (_, change) in self.pending.iter().enumerate().filter(|(index, _)| cut.keeps(*index)) {
                 change.apply(&mut names);
             }
             let names = names.reachable();
@@ -299,36 +260,20 @@ impl Model {
             None => file.content(file.all_pending()),
         };
         let inodes: BTreeSet<InodeId> = names.files.values().copied().collect();
-        inodes
-            .into_iter()
-            .filter_map(|inode| Some((inode, content(self.files.get(&inode)?))))
-            .collect()
+        inodes.into_iter().filter_map(|inode| Some((inode, content(self.files.get(&inode)?)))).collect()
     }
 
     /// The contents of some files with all their pending changes, or none.
     pub(super) fn contents(&self, inodes: &BTreeSet<InodeId>, pending: bool) -> BTreeMap<InodeId, Content> {
         let cut = |file: &File| {
-            if pending {
-                file.all_pending()
-            } else {
-                DataCut::First(0)
-            }
+            if pending { file.all_pending() } else { DataCut::First(0) }
         };
-        inodes
-            .iter()
-            .filter_map(|inode| {
-                self.files
-                    .get(inode)
-                    .map(|file| (*inode, file.content(cut(file))))
-            })
-            .collect()
+        inodes.iter().filter_map(|inode| self.files.get(inode).map(|file| (*inode, file.content(cut(file))))).collect()
     }
 
     /// Whether a file has pending changes.
     pub(super) fn is_dirty(&self, inode: InodeId) -> bool {
-        self.files
-            .get(&inode)
-            .is_some_and(|file| !file.pending.is_empty())
+        self.files.get(&inode).is_some_and(|file| !file.pending.is_empty())
     }
 
     /// Every cut of a file's pending changes, "none" and "all" included.

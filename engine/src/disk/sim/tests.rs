@@ -21,10 +21,7 @@ fn last_images(disk: &SimDisk) -> Vec<Image> {
 
 /// What a file may hold after a crash now; `None` is no file.
 fn outcomes(disk: &SimDisk, path: &str) -> BTreeSet<Option<Vec<u8>>> {
-    last_images(disk)
-        .iter()
-        .map(|image| image.file(path).map(<[u8]>::to_vec))
-        .collect()
+    last_images(disk).iter().map(|image| image.file(path).map(<[u8]>::to_vec)).collect()
 }
 
 fn expect(disk: &SimDisk, path: &str, expected: &[Option<&[u8]>]) {
@@ -48,22 +45,14 @@ fn nothing_pending_leaves_one_image() {
     let images = last_images(&disk);
     assert_eq!(images.len(), 1, "{images:?}");
     assert_eq!(images[0].files().collect::<Vec<_>>(), [("a", b"abc".as_slice())]);
-    assert_eq!(
-        super::tests::images(&disk, 0).len(),
-        1,
-        "before the first change the disk is empty"
-    );
+    assert_eq!(super::tests::images(&disk, 0).len(), 1, "before the first change the disk is empty");
 }
 
 #[test]
 fn bytes_that_were_not_synced_are_lost_torn_or_zeros() {
     let (disk, mut file) = disk_with(b"ab");
     file.append(b"cdef").unwrap();
-    expect(
-        &disk,
-        "a",
-        &[Some(b"ab"), Some(b"abcd"), Some(b"ab\0\0\0\0"), Some(b"abcdef")],
-    );
+    expect(&disk, "a", &[Some(b"ab"), Some(b"abcd"), Some(b"ab\0\0\0\0"), Some(b"abcdef")]);
 }
 
 #[test]
@@ -103,17 +92,7 @@ fn a_cut_that_was_not_synced_may_come_after_what_was_appended_to_it() {
     drop(file);
     let mut file = disk.append("a", 4).unwrap();
     file.append(b"x").unwrap();
-    expect(
-        &disk,
-        "a",
-        &[
-            Some(b"old tail"),
-            Some(b"old "),
-            Some(b"old x"),
-            Some(b"old \0"),
-            Some(b"old xail"),
-        ],
-    );
+    expect(&disk, "a", &[Some(b"old tail"), Some(b"old "), Some(b"old x"), Some(b"old \0"), Some(b"old xail")]);
     file.sync().unwrap();
     expect(&disk, "a", &[Some(b"old x")]);
 }
@@ -179,10 +158,7 @@ fn a_folder_without_a_synced_name_takes_its_files_with_it() {
     disk.sync_dir("d/e").unwrap();
     disk.sync_dir("d").unwrap();
     expect(&disk, "d/e/a", &[None, Some(b"")]);
-    let folders: BTreeSet<usize> = last_images(&disk)
-        .iter()
-        .map(|image| image.folders().count())
-        .collect();
+    let folders: BTreeSet<usize> = last_images(&disk).iter().map(|image| image.folders().count()).collect();
     assert_eq!(folders, BTreeSet::from([1, 3]));
     disk.sync_dir("").unwrap();
     expect(&disk, "d/e/a", &[Some(b"")]);
@@ -196,10 +172,7 @@ fn names_are_lost_from_the_last_one_on_or_one_alone() {
     }
     let names = |image: &Image| image.files().map(|(path, _)| path).collect::<String>();
     let found: BTreeSet<String> = last_images(&disk).iter().map(names).collect();
-    assert_eq!(
-        found,
-        ["", "a", "ab", "abc", "bc", "ac"].map(str::to_owned).into()
-    );
+    assert_eq!(found, ["", "a", "ab", "abc", "bc", "ac"].map(str::to_owned).into());
 }
 
 #[test]
@@ -209,22 +182,10 @@ fn files_are_varied_one_at_a_time_beside_all_or_nothing_of_the_others() {
     disk.sync_dir("").unwrap();
     a.append(b"AA").unwrap();
     b.append(b"BB").unwrap();
-    let both = |image: &Image| {
-        [
-            image.file("a").unwrap().to_vec(),
-            image.file("b").unwrap().to_vec(),
-        ]
-    };
+    let both = |image: &Image| [image.file("a").unwrap().to_vec(), image.file("b").unwrap().to_vec()];
     let found: BTreeSet<_> = last_images(&disk).iter().map(both).collect();
-    assert_eq!(
-        found.len(),
-        12,
-        "four of one with two of the other, both ways: {found:?}"
-    );
-    assert!(
-        found.contains(&[b"A".to_vec(), b"BB".to_vec()])
-            && found.contains(&[b"AA".to_vec(), b"\0\0".to_vec()])
-    );
+    assert_eq!(found.len(), 12, "four of one with two of the other, both ways: {found:?}");
+    assert!(found.contains(&[b"A".to_vec(), b"BB".to_vec()]) && found.contains(&[b"AA".to_vec(), b"\0\0".to_vec()]));
     assert!(!found.contains(&[b"A".to_vec(), b"B".to_vec()]));
 }
 
@@ -244,21 +205,12 @@ fn boundaries_are_the_same_in_any_order() {
     let (disk, mut file) = disk_with(b"a");
     file.append(b"b").unwrap();
     disk.link("a", "c").unwrap();
-    let digests = |boundary: usize| {
-        images(&disk, boundary)
-            .iter()
-            .map(Image::digest)
-            .collect::<Vec<_>>()
-    };
+    let digests = |boundary: usize| images(&disk, boundary).iter().map(Image::digest).collect::<Vec<_>>();
     let ascending: Vec<_> = (0..disk.boundaries()).map(digests).collect();
     let mut descending: Vec<_> = (0..disk.boundaries()).rev().map(digests).collect();
     descending.reverse();
     assert_eq!(ascending, descending);
-    assert!(
-        ascending
-            .iter()
-            .all(|digests| digests.iter().collect::<BTreeSet<_>>().len() == digests.len())
-    );
+    assert!(ascending.iter().all(|digests| digests.iter().collect::<BTreeSet<_>>().len() == digests.len()));
 }
 
 #[test]
@@ -270,26 +222,12 @@ fn an_image_becomes_a_disk_that_crashes_again() {
     let image = disk.killed_image(disk.boundaries() - 1);
     let again = image.clone().into_disk();
     drop(lock);
-    assert!(
-        again.lock("LOCK").unwrap().is_some(),
-        "a lock does not outlive a crash"
-    );
-    assert_eq!(
-        (again.list("").unwrap(), again.boundaries()),
-        (disk.list("").unwrap(), 1)
-    );
+    assert!(again.lock("LOCK").unwrap().is_some(), "a lock does not outlive a crash");
+    assert_eq!((again.list("").unwrap(), again.boundaries()), (disk.list("").unwrap(), 1));
     assert_eq!(again.killed_image(0).digest(), image.digest());
     again.append("d/b", 5).unwrap().append(b"!").unwrap();
-    assert_eq!(
-        read_whole(&*again.open("a").unwrap()).unwrap(),
-        b"first!".as_slice(),
-        "links stay links"
-    );
-    assert_eq!(
-        image.file("a"),
-        Some(b"first".as_slice()),
-        "an image never changes"
-    );
+    assert_eq!(read_whole(&*again.open("a").unwrap()).unwrap(), b"first!".as_slice(), "links stay links");
+    assert_eq!(image.file("a"), Some(b"first".as_slice()), "an image never changes");
     again.create("c").unwrap().append(b"c").unwrap();
     expect(&again, "a", &[Some(b"first"), Some(b"first\0"), Some(b"first!")]);
 }
@@ -385,10 +323,7 @@ fn a_boundary_and_an_image_say_how_they_came_to_be() {
     assert_eq!(disk.describe_boundary(5), "append 2 bytes to inode 0 at 2");
     assert_eq!(disk.describe_boundary(6), "mark 7");
     assert_eq!((disk.marks(5), disk.marks(6)), (vec![], vec![7]));
-    let origins: Vec<String> = last_images(&disk)
-        .iter()
-        .map(|image| image.origin().to_string())
-        .collect();
+    let origins: Vec<String> = last_images(&disk).iter().map(|image| image.origin().to_string()).collect();
     assert_eq!(origins[0], "process killed, nothing lost");
     let torn = "power cut: the first 0 pending names; no pending bytes, but of inode 0 its first 0 pending changes and 1 bytes of the next";
     assert!(origins.iter().any(|origin| origin == torn), "{origins:?}");

@@ -26,32 +26,17 @@ pub(super) fn killed_image(model: &Model) -> Image {
 
 /// Visits all images of a model, [`killed_image`] first, each once.
 pub(super) fn visit_images(model: &Model, visit: &mut dyn FnMut(Image)) {
-    let mut walk = Walk {
-        seen: HashSet::new(),
-        visit,
-    };
+    let mut walk = Walk { seen: HashSet::new(), visit };
     walk.emit(killed_image(model));
-    let variants: Vec<Variant> = model
-        .names()
-        .into_iter()
-        .map(|(cut, names)| variant(model, cut, names))
-        .collect();
-    let inodes: BTreeSet<InodeId> = variants
-        .iter()
-        .flat_map(|variant| variant.names.files.values().copied())
-        .collect();
+    let variants: Vec<Variant> = model.names().into_iter().map(|(cut, names)| variant(model, cut, names)).collect();
+    let inodes: BTreeSet<InodeId> = variants.iter().flat_map(|variant| variant.names.files.values().copied()).collect();
     for pending in [false, true] {
         walk.visit_base(model, &variants, &inodes, pending);
     }
 }
 
 fn variant(model: &Model, cut: NameCut, names: Arc<Names>) -> Variant {
-    let dirty = names
-        .files
-        .values()
-        .copied()
-        .filter(|inode| model.is_dirty(*inode))
-        .collect();
+    let dirty = names.files.values().copied().filter(|inode| model.is_dirty(*inode)).collect();
     Variant { cut, names, dirty }
 }
 
@@ -71,20 +56,11 @@ impl Walk<'_> {
     fn visit_base(&mut self, model: &Model, variants: &[Variant], inodes: &BTreeSet<InodeId>, pending: bool) {
         let mut contents = model.contents(inodes, pending);
         for Variant { cut, names, .. } in variants {
-            self.emit(Image::new(
-                names,
-                &contents,
-                Origin::PowerCut {
-                    names: *cut,
-                    data: pending,
-                    except: None,
-                },
-            ));
+            self.emit(Image::new(names, &contents, Origin::PowerCut { names: *cut, data: pending, except: None }));
         }
         for inode in inodes.iter().copied().filter(|inode| model.is_dirty(*inode)) {
             // A file that is the only dirty one is the same exception from both bases.
-            let touched =
-                |variant: &&Variant| variant.dirty.contains(&inode) && !(pending && variant.dirty.len() == 1);
+            let touched = |variant: &&Variant| variant.dirty.contains(&inode) && !(pending && variant.dirty.len() == 1);
             let variants: Vec<&Variant> = variants.iter().filter(touched).collect();
             let base = contents.get(&inode).cloned();
             self.visit_cuts(model, &variants, inode, &mut contents, pending);
@@ -105,18 +81,12 @@ impl Walk<'_> {
         }
         let mut seen = HashSet::new();
         let cuts = model.cuts(inode);
-        let cut_contents = cuts
-            .into_iter()
-            .filter_map(|cut| Some((cut, model.content(inode, cut)?)));
+        let cut_contents = cuts.into_iter().filter_map(|cut| Some((cut, model.content(inode, cut)?)));
         for (data_cut, content) in cut_contents.filter(|(_, content)| seen.insert(content.digest())) {
             contents.insert(inode, content);
             for variant in variants {
                 let except: Option<(u64, DataCut)> = Some((inode.0, data_cut));
-                let origin = Origin::PowerCut {
-                    names: variant.cut,
-                    data: pending,
-                    except,
-                };
+                let origin = Origin::PowerCut { names: variant.cut, data: pending, except };
                 self.emit(Image::new(&variant.names, contents, origin));
             }
         }

@@ -26,14 +26,8 @@ fn check_loose(loose: &RecordBatch, what: &str) {
     assert_eq!(&compacted, loose, "{what}");
     let needed: usize = loose.columns().iter().map(|column| needed_bytes(column)).sum();
     let after = kept_bytes(compacted.columns());
-    assert!(
-        before > 2 * needed + SLACK_BYTES,
-        "{what}: {before} bytes for {needed} are not loose"
-    );
-    assert!(
-        after <= 2 * needed + SLACK_BYTES,
-        "{what}: {before} bytes before, {after} after, {needed} needed"
-    );
+    assert!(before > 2 * needed + SLACK_BYTES, "{what}: {before} bytes for {needed} are not loose");
+    assert!(after <= 2 * needed + SLACK_BYTES, "{what}: {before} bytes before, {after} after, {needed} needed");
 }
 
 #[test]
@@ -53,9 +47,7 @@ fn slices_of_large_columns_of_every_type_are_copied() {
 
 #[test]
 fn views_taken_out_of_large_buffers_are_copied() {
-    let words: Vec<String> = (0..50_000)
-        .map(|row| format!("a string too long for a view {row}"))
-        .collect();
+    let words: Vec<String> = (0..50_000).map(|row| format!("a string too long for a view {row}")).collect();
     let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(&words));
     let few = UInt32Array::from_iter_values((0..500).map(|row| row * 97));
     let taken = arrow::compute::take(&views, &few, None).unwrap();
@@ -71,22 +63,11 @@ fn views_taken_out_of_large_buffers_are_copied() {
 #[test]
 fn a_batch_that_fits_its_memory_is_not_copied() {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_000));
-    let words: ArrayRef = Arc::new(StringArray::from_iter_values(
-        (0..10_000).map(|row| row.to_string()),
-    ));
+    let words: ArrayRef = Arc::new(StringArray::from_iter_values((0..10_000).map(|row| row.to_string())));
     let whole = batch(vec![numbers, words]);
-    for kept in [
-        whole.clone(),
-        whole.slice(2_000, 6_000),
-        whole.slice(0, 0).project(&[]).unwrap(),
-    ] {
+    for kept in [whole.clone(), whole.slice(2_000, 6_000), whole.slice(0, 0).project(&[]).unwrap()] {
         let compacted = compact(kept.clone()).unwrap();
-        assert!(
-            kept.columns()
-                .iter()
-                .zip(compacted.columns())
-                .all(|(a, b)| same_memory(a, b))
-        );
+        assert!(kept.columns().iter().zip(compacted.columns()).all(|(a, b)| same_memory(a, b)));
     }
 }
 
@@ -106,10 +87,7 @@ fn columns_that_share_one_buffer_are_counted_once() {
     let parts: Vec<ArrayRef> = (0..10).map(|part| numbers.slice(part * 1_000, 1_000)).collect();
     assert_eq!(kept_bytes(&parts), 80_000);
     let whole = batch(parts);
-    assert!(same_memory(
-        whole.column(3),
-        compact(whole.clone()).unwrap().column(3)
-    ));
+    assert!(same_memory(whole.column(3), compact(whole.clone()).unwrap().column(3)));
     check_loose(&whole.slice(0, 10), "slices of one buffer");
 }
 
@@ -123,28 +101,13 @@ fn floats_become_canonical_in_the_key_and_nowhere_else() {
     let batch = RecordBatch::try_new(schema.stored().clone(), batch.columns().to_vec()).unwrap();
     let canonical = canonicalize_keys(&schema, batch.clone()).unwrap();
     let bits = |index: usize| -> Vec<u64> {
-        native_values::<f64>(canonical.column(index))
-            .iter()
-            .map(|value| value.to_bits())
-            .collect()
+        native_values::<f64>(canonical.column(index)).iter().map(|value| value.to_bits()).collect()
     };
     assert_eq!(bits(0), [0, 0x7ff8_0000_0000_0000, 1.5f64.to_bits()]);
     assert_eq!(bits(3), [1 << 63, u64::MAX, 1.5f64.to_bits()]);
-    let small: Vec<u32> = native_values::<f32>(canonical.column(1))
-        .iter()
-        .map(|value| value.to_bits())
-        .collect();
+    let small: Vec<u32> = native_values::<f32>(canonical.column(1)).iter().map(|value| value.to_bits()).collect();
     assert_eq!(small, [0x7fc0_0000, 0, (-1.0f32).to_bits()]);
-    assert_eq!(
-        native_values::<Half>(canonical.column(2)).to_vec(),
-        [0, 0x7e00, 0x3c00]
-    );
+    assert_eq!(native_values::<Half>(canonical.column(2)).to_vec(), [0, 0x7e00, 0x3c00]);
     let again = canonicalize_keys(&schema, canonical.clone()).unwrap();
-    assert!(
-        canonical
-            .columns()
-            .iter()
-            .zip(again.columns())
-            .all(|(a, b)| same_memory(a, b))
-    );
+    assert!(canonical.columns().iter().zip(again.columns()).all(|(a, b)| same_memory(a, b)));
 }

@@ -82,28 +82,15 @@ impl KeyCodec {
             let field = schema.stored().field(*stored_index);
             let (name, data_type) = (field.name().clone(), field.data_type().clone());
             match KeyForm::of(&data_type, position + 1 == key.len()) {
-                Some(form) => columns.push(KeyColumn {
-                    name,
-                    data_type,
-                    stored_index: *stored_index,
-                    form,
-                }),
+                Some(form) => columns.push(KeyColumn { name, data_type, stored_index: *stored_index, form }),
                 None => {
-                    return Err(Error::UnsupportedKeyType {
-                        column: name,
-                        data_type,
-                    });
+                    return Err(Error::UnsupportedKeyType { column: name, data_type });
                 }
             }
         }
         let width = columns.iter().map(|column| column.form.width()).sum();
         let stored_count = schema.stored().fields().len();
-        Ok(Self {
-            table: table.to_owned(),
-            columns,
-            stored_count,
-            width,
-        })
+        Ok(Self { table: table.to_owned(), columns, stored_count, width })
     }
 
     /// Bytes of every key, if all keys have one width.

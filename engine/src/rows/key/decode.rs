@@ -25,16 +25,10 @@ impl KeyCodec {
     /// What is wrong with bytes that are no keys of this table; the caller knows where they came from.
     pub fn decode(&self, keys: &Keys) -> Result<Vec<ArrayRef>, Damage> {
         let mut rests: Vec<&[u8]> = keys.iter().collect();
-        let columns: Vec<ArrayRef> = self
-            .columns
-            .iter()
-            .map(|column| column.decode(&mut rests))
-            .collect::<Result<_, _>>()?;
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|column| column.decode(&mut rests)).collect::<Result<_, _>>()?;
         match rests.iter().find(|rest| !rest.is_empty()) {
-            Some(rest) => Err(Damage::Field {
-                field: "bytes behind the key",
-                value: rest.len() as u64,
-            }),
+            Some(rest) => Err(Damage::Field { field: "bytes behind the key", value: rest.len() as u64 }),
             None => Ok(columns),
         }
     }
@@ -53,10 +47,7 @@ impl KeyColumn {
                 native_array::<T>(&self.data_type, values, None).map_err(Damage::Arrow)
             }),
             KeyForm::FixedSizeBinary(width) => {
-                let values: Vec<&[u8]> = rests
-                    .iter_mut()
-                    .map(|rest| take(rest, width))
-                    .collect::<Result<_, _>>()?;
+                let values: Vec<&[u8]> = rests.iter_mut().map(|rest| take(rest, width)).collect::<Result<_, _>>()?;
                 let width = i32::try_from(width).unwrap_or(i32::MAX);
                 let array = FixedSizeBinaryArray::try_new(width, Buffer::from_vec(values.concat()), None);
                 Ok(Arc::new(array.map_err(Damage::Arrow)?))
@@ -80,38 +71,25 @@ fn take<'a>(rest: &mut &'a [u8], width: usize) -> Result<&'a [u8], Damage> {
 }
 
 fn truncated(needed: usize, available: usize) -> Damage {
-    Damage::Truncated {
-        field: FIELD,
-        needed: needed as u64,
-        available: available as u64,
-    }
+    Damage::Truncated { field: FIELD, needed: needed as u64, available: available as u64 }
 }
 
 fn boolean(rest: &mut &[u8]) -> Result<bool, Damage> {
     match take(rest, 1)? {
         [0] => Ok(false),
         [1] => Ok(true),
-        other => Err(Damage::Field {
-            field: "boolean of a key",
-            value: leading(other),
-        }),
+        other => Err(Damage::Field { field: "boolean of a key", value: leading(other) }),
     }
 }
 
 fn number<T: Ordered>(rest: &mut &[u8]) -> Result<T::Raw, Damage> {
     let bytes = take(rest, size_of::<T>())?;
-    T::from_ordered(bytes).map(T::raw).ok_or(Damage::Field {
-        field: "float of a key",
-        value: leading(bytes),
-    })
+    T::from_ordered(bytes).map(T::raw).ok_or(Damage::Field { field: "float of a key", value: leading(bytes) })
 }
 
 /// The first bytes as a number, for a report.
 fn leading(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .take(8)
-        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+    bytes.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 fn byte_strings(
@@ -136,10 +114,7 @@ fn unescape(strings: &mut ByteStrings, rest: &mut &[u8]) -> Result<(), Damage> {
             [_, 0x00] => return Ok(()),
             [_, 0xff] => strings.extend(&[0]),
             mark => {
-                return Err(Damage::Field {
-                    field: "escape in a key",
-                    value: leading(mark),
-                });
+                return Err(Damage::Field { field: "escape in a key", value: leading(mark) });
             }
         }
     }

@@ -38,11 +38,8 @@ impl KeyCodec {
         if batch.num_columns() != self.stored_count {
             return Err(self.column_count(self.stored_count, batch.num_columns()));
         }
-        let columns: Vec<ArrayRef> = self
-            .columns
-            .iter()
-            .map(|column| batch.column(column.stored_index).clone())
-            .collect();
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|column| batch.column(column.stored_index).clone()).collect();
         self.encode(&columns)
     }
 
@@ -60,10 +57,7 @@ impl KeyCodec {
                     expected: column.data_type.clone(),
                     found: array.data_type().clone(),
                 };
-                return Err(Error::SchemaMismatch {
-                    table: self.table.clone(),
-                    mismatch,
-                });
+                return Err(Error::SchemaMismatch { table: self.table.clone(), mismatch });
             }
             if array.null_count() > 0 {
                 return Err(self.null_value(column, array));
@@ -74,37 +68,19 @@ impl KeyCodec {
 
     fn column_count(&self, expected: usize, found: usize) -> Error {
         let mismatch = Mismatch::ColumnCount { expected, found };
-        Error::SchemaMismatch {
-            table: self.table.clone(),
-            mismatch,
-        }
+        Error::SchemaMismatch { table: self.table.clone(), mismatch }
     }
 
     fn null_value(&self, column: &KeyColumn, array: &ArrayRef) -> Error {
-        let row = (0..array.len())
-            .find(|row| array.is_null(*row))
-            .unwrap_or_default();
-        Error::NullValue {
-            table: self.table.clone(),
-            column: column.name.clone(),
-            row,
-            key: true,
-        }
+        let row = (0..array.len()).find(|row| array.is_null(*row)).unwrap_or_default();
+        Error::NullValue { table: self.table.clone(), column: column.name.clone(), row, key: true }
     }
 
     fn encode_fixed(&self, columns: &[ArrayRef], row_count: usize, width: usize) -> Result<Keys> {
         if width > KEY_BYTES_MAX && row_count > 0 {
-            return Err(Error::KeyTooLong {
-                row: 0,
-                bytes: width,
-                limit: KEY_BYTES_MAX,
-            });
+            return Err(Error::KeyTooLong { row: 0, bytes: width, limit: KEY_BYTES_MAX });
         }
-        let mut keys = Strided {
-            bytes: vec![0; width * row_count],
-            stride: width,
-            at: 0,
-        };
+        let mut keys = Strided { bytes: vec![0; width * row_count], stride: width, at: 0 };
         for (column, array) in self.columns.iter().zip(columns) {
             put_fixed(column.form, array, &mut keys);
             keys.at += column.form.width().unwrap_or_default();
@@ -115,11 +91,7 @@ impl KeyCodec {
     fn encode_variable(&self, columns: &[ArrayRef], row_count: usize) -> Result<Keys> {
         let lengths = self.lengths(columns, row_count);
         if let Some(row) = lengths.iter().position(|length| *length > KEY_BYTES_MAX) {
-            return Err(Error::KeyTooLong {
-                row,
-                bytes: lengths[row],
-                limit: KEY_BYTES_MAX,
-            });
+            return Err(Error::KeyTooLong { row, bytes: lengths[row], limit: KEY_BYTES_MAX });
         }
         let mut total = 0;
         let mut starts = Vec::with_capacity(row_count);
@@ -127,10 +99,7 @@ impl KeyCodec {
             starts.push(total);
             total += length;
         }
-        let mut keys = Scattered {
-            bytes: vec![0; total],
-            ends: starts,
-        };
+        let mut keys = Scattered { bytes: vec![0; total], ends: starts };
         for (column, array) in self.columns.iter().zip(columns) {
             match column.form {
                 KeyForm::Last(form) => for_each_bytes(array, form, |row, value| keys.put(row, value)),
@@ -202,18 +171,12 @@ fn put_fixed(form: KeyForm, array: &ArrayRef, slots: &mut impl Slots) {
     match form {
         KeyForm::Boolean => {
             let values = array.as_boolean().values();
-            values
-                .iter()
-                .enumerate()
-                .for_each(|(row, value)| slots.put(row, &[u8::from(value)]));
+            values.iter().enumerate().for_each(|(row, value)| slots.put(row, &[u8::from(value)]));
         }
         KeyForm::Native(native) => with_native!(native, T => put_native::<T>(array, slots)),
         KeyForm::FixedSizeBinary(width) => {
             let values = array.as_fixed_size_binary().value_data();
-            values
-                .chunks_exact(width)
-                .enumerate()
-                .for_each(|(row, value)| slots.put(row, value));
+            values.chunks_exact(width).enumerate().for_each(|(row, value)| slots.put(row, value));
         }
         KeyForm::Last(_) | KeyForm::Escaped(_) => {}
     }

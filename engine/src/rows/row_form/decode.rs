@@ -27,10 +27,7 @@ impl RowForm {
             columns.push(decode_column(*form, self.schema.field(index), index, &mut rows)?);
         }
         if let Some(row) = rows.iter().find(|row| !row.rest.is_empty()) {
-            return Err(Damage::Field {
-                field: "bytes behind the row",
-                value: row.rest.len() as u64,
-            });
+            return Err(Damage::Field { field: "bytes behind the row", value: row.rest.len() as u64 });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(Damage::Arrow)
@@ -38,17 +35,13 @@ impl RowForm {
 
     /// Takes the null bitmap off a row.
     fn start<'a>(&self, bytes: &'a [u8]) -> Result<Row<'a>, Damage> {
-        let mut row = Row {
-            nulls: &[],
-            rest: bytes,
-        };
+        let mut row = Row { nulls: &[], rest: bytes };
         row.nulls = row.take(self.bitmap_bytes(), "null bitmap")?;
         let used = self.forms.len() % 8;
         match row.nulls.last() {
-            Some(last) if used > 0 && last >> used != 0 => Err(Damage::Field {
-                field: "null bitmap",
-                value: u64::from(*last),
-            }),
+            Some(last) if used > 0 && last >> used != 0 => {
+                Err(Damage::Field { field: "null bitmap", value: u64::from(*last) })
+            }
             _ => Ok(row),
         }
     }
@@ -62,19 +55,13 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn is_null(&self, column: usize) -> bool {
-        self.nulls
-            .get(column / 8)
-            .is_some_and(|byte| byte >> (column % 8) & 1 == 1)
+        self.nulls.get(column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1)
     }
 
     fn take(&mut self, needed: usize, field: &'static str) -> Result<&'a [u8], Damage> {
         let Some((taken, rest)) = self.rest.split_at_checked(needed) else {
             let available = self.rest.len() as u64;
-            return Err(Damage::Truncated {
-                field,
-                needed: needed as u64,
-                available,
-            });
+            return Err(Damage::Truncated { field, needed: needed as u64, available });
         };
         self.rest = rest;
         Ok(taken)
@@ -84,32 +71,21 @@ impl<'a> Row<'a> {
         match self.take(1, "boolean")? {
             [0] => Ok(false),
             [1] => Ok(true),
-            other => Err(Damage::Field {
-                field: "boolean",
-                value: other.iter().copied().map(u64::from).sum(),
-            }),
+            other => Err(Damage::Field { field: "boolean", value: other.iter().copied().map(u64::from).sum() }),
         }
     }
 
     fn number<T: Fixed>(&mut self) -> Result<T::Raw, Damage> {
         let width = size_of::<T>();
         let bytes = self.take(width, "number")?;
-        T::from_little(bytes).map(T::raw).ok_or(Damage::Field {
-            field: "number",
-            value: width as u64,
-        })
+        T::from_little(bytes).map(T::raw).ok_or(Damage::Field { field: "number", value: width as u64 })
     }
 
     /// A byte string with its length before it.
     fn byte_string(&mut self) -> Result<&'a [u8], Damage> {
         let length = self.length()?;
         let needed = usize::try_from(length);
-        needed
-            .map_err(|_| Damage::Field {
-                field: "length",
-                value: length,
-            })
-            .and_then(|n| self.take(n, "value"))
+        needed.map_err(|_| Damage::Field { field: "length", value: length }).and_then(|n| self.take(n, "value"))
     }
 
     /// A length as LEB128, in as few bytes as it takes.
@@ -121,43 +97,27 @@ impl<'a> Row<'a> {
             };
             let low = u64::from(byte & (LENGTH_GOES_ON - 1));
             if low << shift >> shift != low || (byte == 0 && shift > 0) {
-                return Err(Damage::Field {
-                    field: "length",
-                    value: length,
-                });
+                return Err(Damage::Field { field: "length", value: length });
             }
             length |= low << shift;
             if byte & LENGTH_GOES_ON == 0 {
                 return Ok(length);
             }
         }
-        Err(Damage::Field {
-            field: "length",
-            value: length,
-        })
+        Err(Damage::Field { field: "length", value: length })
     }
 }
 
 /// Takes one column's values off all rows.
-fn decode_column(
-    form: Physical,
-    field: &Field,
-    index: usize,
-    rows: &mut [Row<'_>],
-) -> Result<ArrayRef, Damage> {
+fn decode_column(form: Physical, field: &Field, index: usize, rows: &mut [Row<'_>]) -> Result<ArrayRef, Damage> {
     let nulls = nulls(rows, index);
     if nulls.is_some() && !field.is_nullable() {
-        return Err(Damage::Field {
-            field: "null in a column without NULLs",
-            value: index as u64,
-        });
+        return Err(Damage::Field { field: "null in a column without NULLs", value: index as u64 });
     }
     let present = |row: &mut Row<'_>| !row.is_null(index);
     match form {
         Physical::Boolean => {
-            let values = rows
-                .iter_mut()
-                .map(|row| if present(row) { row.boolean() } else { Ok(false) });
+            let values = rows.iter_mut().map(|row| if present(row) { row.boolean() } else { Ok(false) });
             let values = values.collect::<Result<Vec<bool>, Damage>>()?;
             Ok(Arc::new(BooleanArray::new(BooleanBuffer::from(values), nulls)))
         }

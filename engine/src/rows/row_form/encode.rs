@@ -67,10 +67,8 @@ impl RowForm {
     pub fn new(schema: SchemaRef) -> Result<Self> {
         let forms = schema.fields().iter().map(|field| {
             let data_type = field.data_type();
-            Physical::of(data_type).ok_or_else(|| Error::UnsupportedType {
-                column: field.name().clone(),
-                data_type: data_type.clone(),
-            })
+            Physical::of(data_type)
+                .ok_or_else(|| Error::UnsupportedType { column: field.name().clone(), data_type: data_type.clone() })
         });
         let forms = forms.collect::<Result<_>>()?;
         Ok(Self { schema, forms })
@@ -100,14 +98,9 @@ impl RowForm {
             ends.push(total + self.bitmap_bytes());
             total += length;
         }
-        let mut rows = EncodedRows {
-            bytes: vec![0; total],
-            ends,
-        };
+        let mut rows = EncodedRows { bytes: vec![0; total], ends };
         self.put_nulls(&columns, &mut rows);
-        columns
-            .iter()
-            .for_each(|(form, column)| put_column(*form, column, &mut rows));
+        columns.iter().for_each(|(form, column)| put_column(*form, column, &mut rows));
         Ok(rows)
     }
 
@@ -126,13 +119,9 @@ impl RowForm {
         for (form, column) in columns {
             let is_valid = validity(column);
             let mut add_fixed = |width: usize| {
-                lengths
-                    .iter_mut()
-                    .enumerate()
-                    .filter(|(row, _)| is_valid(*row))
-                    .for_each(|(_, length)| {
-                        *length += width;
-                    });
+                lengths.iter_mut().enumerate().filter(|(row, _)| is_valid(*row)).for_each(|(_, length)| {
+                    *length += width;
+                });
             };
             match form {
                 Physical::Boolean => add_fixed(1),
@@ -179,9 +168,7 @@ fn put_column(form: Physical, column: &ArrayRef, rows: &mut EncodedRows) {
     match form {
         Physical::Boolean => {
             let values = column.as_boolean().values().iter().enumerate();
-            values
-                .filter(|(row, _)| is_valid(*row))
-                .for_each(|(row, value)| put(rows, row, &[u8::from(value)]));
+            values.filter(|(row, _)| is_valid(*row)).for_each(|(row, value)| put(rows, row, &[u8::from(value)]));
         }
         Physical::Native(native) => with_native!(native, T => {
             let values = native_values::<T>(column);
@@ -191,9 +178,7 @@ fn put_column(form: Physical, column: &ArrayRef, rows: &mut EncodedRows) {
         }),
         Physical::FixedSizeBinary(_) => {
             let array = column.as_fixed_size_binary();
-            (0..array.len())
-                .filter(|row| is_valid(*row))
-                .for_each(|row| put(rows, row, array.value(row)));
+            (0..array.len()).filter(|row| is_valid(*row)).for_each(|row| put(rows, row, array.value(row)));
         }
         Physical::Bytes(form) => for_each_bytes(column, form, |row, value| {
             if is_valid(row) {

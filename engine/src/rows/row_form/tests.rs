@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array,
-    Int64Array, ListArray, RecordBatch, RecordBatchOptions, StringArray, StringViewArray, UInt16Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Int32Array, Int64Array,
+    ListArray, RecordBatch, RecordBatchOptions, StringArray, StringViewArray, UInt16Array,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
@@ -47,9 +47,7 @@ fn check(batch: &RecordBatch, what: &str) {
 /// One column of every type.
 fn every_column(rng: &mut StdRng, row_count: usize, nullable: bool) -> Vec<ArrayRef> {
     let types = samples::flat_types().into_iter().chain(samples::nested_types());
-    types
-        .map(|data_type| samples::column(rng, &data_type, row_count, nullable))
-        .collect()
+    types.map(|data_type| samples::column(rng, &data_type, row_count, nullable)).collect()
 }
 
 #[test]
@@ -60,34 +58,20 @@ fn rows_of_every_type_come_back() {
         for column in every_column(&mut rng, 300, nullable) {
             let what = format!("seed {seed}, {}", column.data_type());
             check(&batch(vec![column.clone()], nullable), &what);
-            check(
-                &batch(vec![column.slice(7, 100)], nullable),
-                &format!("slice, {what}"),
-            );
-            check(
-                &batch(vec![column.slice(0, 0)], nullable),
-                &format!("no rows, {what}"),
-            );
+            check(&batch(vec![column.slice(7, 100)], nullable), &format!("slice, {what}"));
+            check(&batch(vec![column.slice(0, 0)], nullable), &format!("no rows, {what}"));
         }
-        check(
-            &batch(every_column(&mut rng, 50, nullable), nullable),
-            &format!("seed {seed}, all types"),
-        );
+        check(&batch(every_column(&mut rng, 50, nullable), nullable), &format!("seed {seed}, all types"));
     }
 }
 
 #[test]
 fn rows_of_nulls_alone_come_back_and_take_the_bitmap_only() {
     let types = samples::flat_types().into_iter().chain(samples::nested_types());
-    let columns: Vec<ArrayRef> = types
-        .map(|data_type| arrow::array::new_null_array(&data_type, 2))
-        .collect();
+    let columns: Vec<ArrayRef> = types.map(|data_type| arrow::array::new_null_array(&data_type, 2)).collect();
     let nulls = batch(columns, true);
     check(&nulls, "all NULL");
-    assert_eq!(
-        form(&nulls).encode(&nulls).unwrap().get(1).len(),
-        nulls.num_columns().div_ceil(8)
-    );
+    assert_eq!(form(&nulls).encode(&nulls).unwrap().get(1).len(), nulls.num_columns().div_ceil(8));
 }
 
 #[test]
@@ -111,22 +95,7 @@ fn the_bytes_of_a_row_are_those_of_the_format() {
         Arc::new(Int64Array::from(vec![None])),
         Arc::new(UInt16Array::from(vec![0x0102])),
     ];
-    let mut want = vec![
-        0b1100_0010,
-        0b0000_0001,
-        0xfe,
-        0xff,
-        0xff,
-        0xff,
-        1,
-        2,
-        0xc3,
-        0xa9,
-        7,
-        8,
-        0xc8,
-        1,
-    ];
+    let mut want = vec![0b1100_0010, 0b0000_0001, 0xfe, 0xff, 0xff, 0xff, 1, 2, 0xc3, 0xa9, 7, 8, 0xc8, 1];
     want.extend([9; 200]);
     want.extend([2, 1]);
     let batch = batch(columns, true);
@@ -142,11 +111,7 @@ fn decoded_strings_keep_no_more_memory_than_they_need() {
         let rows = form.encode(&batch).unwrap();
         let decoded = form.decode(rows.iter()).unwrap();
         let bytes = kept_bytes(decoded.columns());
-        assert!(
-            bytes < 4096 + 4 * rows.bytes().len(),
-            "{bytes} for {}",
-            batch.column(0).data_type()
-        );
+        assert!(bytes < 4096 + 4 * rows.bytes().len(), "{bytes} for {}", batch.column(0).data_type());
     }
 }
 
@@ -163,54 +128,21 @@ fn a_batch_of_other_columns_is_refused() {
 #[test]
 fn damage_is_named() {
     let check = |column: ArrayRef, nullable: bool, bytes: &[u8], want: &str| {
-        let damage = form(&batch(vec![column], nullable))
-            .decode([bytes].into_iter())
-            .unwrap_err()
-            .to_string();
+        let damage = form(&batch(vec![column], nullable)).decode([bytes].into_iter()).unwrap_err().to_string();
         assert!(damage.contains(want), "{damage}");
     };
     let number = || -> ArrayRef { Arc::new(Int32Array::from(vec![1])) };
     let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["a"])) };
-    check(
-        number(),
-        true,
-        &[],
-        "`null bitmap` needs 1 bytes but only 0 are left",
-    );
+    check(number(), true, &[], "`null bitmap` needs 1 bytes but only 0 are left");
     check(number(), true, &[2, 0, 0, 0, 0], "field `null bitmap` holds 2");
-    check(
-        number(),
-        false,
-        &[1],
-        "field `null in a column without NULLs` holds 0",
-    );
-    check(
-        number(),
-        true,
-        &[0, 1, 2, 3],
-        "`number` needs 4 bytes but only 3 are left",
-    );
+    check(number(), false, &[1], "field `null in a column without NULLs` holds 0");
+    check(number(), true, &[0, 1, 2, 3], "`number` needs 4 bytes but only 3 are left");
     check(number(), true, &[1, 1], "field `bytes behind the row` holds 1");
-    check(
-        Arc::new(BooleanArray::from(vec![true])),
-        true,
-        &[0, 2],
-        "field `boolean` holds 2",
-    );
-    check(
-        text(),
-        true,
-        &[0, 5, b'a'],
-        "`value` needs 5 bytes but only 1 are left",
-    );
+    check(Arc::new(BooleanArray::from(vec![true])), true, &[0, 2], "field `boolean` holds 2");
+    check(text(), true, &[0, 5, b'a'], "`value` needs 5 bytes but only 1 are left");
     check(text(), true, &[0, 1, 0xff], "arrow cannot decode it");
     check(text(), true, &[0, 0x81, 0, b'a'], "field `length`");
-    check(
-        text(),
-        true,
-        &[0, 0x80],
-        "`length` needs 1 bytes but only 0 are left",
-    );
+    check(text(), true, &[0, 0x80], "`length` needs 1 bytes but only 0 are left");
     let huge = [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
     check(text(), true, &huge, "`value` needs 18446744073709551615 bytes");
     let too_long = [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
@@ -237,13 +169,9 @@ fn lists(rows: &[&[i32]]) -> ArrayRef {
 
 #[test]
 fn a_cell_does_not_carry_the_strings_of_its_neighbours() {
-    let words =
-        StringViewArray::from_iter_values((0..1000).map(|row| format!("a string too long for a view {row}")));
+    let words = StringViewArray::from_iter_values((0..1000).map(|row| format!("a string too long for a view {row}")));
     let field = Arc::new(Field::new("item", DataType::Utf8View, true));
-    let lists = batch(
-        vec![Arc::new(FixedSizeListArray::new(field, 1, Arc::new(words), None))],
-        true,
-    );
+    let lists = batch(vec![Arc::new(FixedSizeListArray::new(field, 1, Arc::new(words), None))], true);
     let rows = form(&lists).encode(&lists).unwrap();
     let longest = rows.iter().map(<[u8]>::len).max().unwrap();
     assert!(longest < 1000, "{longest} bytes");
@@ -265,26 +193,12 @@ fn cells_that_are_no_cells_of_the_column_are_refused() {
     };
     let plain = IpcWriteOptions::default;
     check(&list, plain(), "");
-    let lz4 = plain()
-        .try_with_compression(Some(CompressionType::LZ4_FRAME))
-        .unwrap();
+    let lz4 = plain().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
     check(&list, lz4, "field `compression of a nested cell`");
-    check(
-        &batch(vec![lists(&[&[1], &[2]])], true),
-        plain(),
-        "row count of a nested cell is 2, expected 1",
-    );
-    check(
-        &batch(vec![lists(&[&[1]]); 2], true),
-        plain(),
-        "a nested cell has the columns",
-    );
+    check(&batch(vec![lists(&[&[1], &[2]])], true), plain(), "row count of a nested cell is 2, expected 1");
+    check(&batch(vec![lists(&[&[1]]); 2], true), plain(), "a nested cell has the columns");
     let other = Arc::new(Int32Array::from(vec![1]));
-    check(
-        &batch(vec![other], true),
-        plain(),
-        "a nested cell has the columns",
-    );
+    check(&batch(vec![other], true), plain(), "a nested cell has the columns");
     let null = arrow::array::new_null_array(list.column(0).data_type(), 1);
     check(&batch(vec![null], true), plain(), "field `null in a nested cell`");
 }
@@ -313,10 +227,7 @@ fn a_row_cut_at_any_byte_is_refused() {
 /// What is read from changed bytes must be a sound batch: every value can be shown and written again.
 fn use_all(form: &RowForm, decoded: Result<RecordBatch, Damage>) {
     if let Ok(batch) = decoded {
-        batch
-            .columns()
-            .iter()
-            .for_each(|column| column.to_data().validate_full().unwrap());
+        batch.columns().iter().for_each(|column| column.to_data().validate_full().unwrap());
         form.encode(&batch).unwrap();
     }
 }
@@ -368,8 +279,5 @@ fn rows_of_several_batches_decode_together() {
 #[test]
 fn a_type_that_no_table_stores_is_refused() {
     let schema = Schema::new(vec![Field::new("a", DataType::Null, true)]);
-    assert!(matches!(
-        RowForm::new(Arc::new(schema)),
-        Err(Error::UnsupportedType { .. })
-    ));
+    assert!(matches!(RowForm::new(Arc::new(schema)), Err(Error::UnsupportedType { .. })));
 }

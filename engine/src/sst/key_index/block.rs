@@ -46,37 +46,29 @@ pub fn encode(keys: &Keys, rows: Range<usize>, out: &mut Vec<u8>) {
             *differing |= byte ^ first;
         }
     }
-    let positions: Vec<usize> = (0..fence.len())
-        .filter(|position| differing[*position] != 0)
-        .collect();
+    let positions: Vec<usize> = (0..fence.len()).filter(|position| differing[*position] != 0).collect();
     if positions.len() <= PACKED_BYTES_MAX {
         encode_packed(keys, rows, &positions, out);
     } else {
         out.push(FIXED);
         let prefix = positions[0];
         push_length(prefix, out);
-        rows.skip(1)
-            .for_each(|row| out.extend_from_slice(&keys.get(row)[prefix..]));
+        rows.skip(1).for_each(|row| out.extend_from_slice(&keys.get(row)[prefix..]));
     }
 }
 
 fn encode_packed(keys: &Keys, rows: Range<usize>, positions: &[usize], out: &mut Vec<u8>) {
     let pack = |row: usize| {
         let key = keys.get(row);
-        positions
-            .iter()
-            .fold(0, |value: u64, position| value << 8 | u64::from(key[*position]))
+        positions.iter().fold(0, |value: u64, position| value << 8 | u64::from(key[*position]))
     };
     let base = pack(rows.start);
     let width = integer_width(pack(rows.end - 1) - base);
     out.extend_from_slice(&[PACKED, u8::try_from(width).unwrap_or(u8::MAX)]);
     let mut mask = vec![0; keys.get(rows.start).len().div_ceil(8)];
-    positions
-        .iter()
-        .for_each(|position| mask[position / 8] |= 1 << (position % 8));
+    positions.iter().for_each(|position| mask[position / 8] |= 1 << (position % 8));
     out.extend_from_slice(&mask);
-    rows.skip(1)
-        .for_each(|row| out.extend_from_slice(&(pack(row) - base).to_le_bytes()[..width]));
+    rows.skip(1).for_each(|row| out.extend_from_slice(&(pack(row) - base).to_le_bytes()[..width]));
 }
 
 fn encode_variable(keys: &Keys, rows: Range<usize>, out: &mut Vec<u8>) {
@@ -89,8 +81,7 @@ fn encode_variable(keys: &Keys, rows: Range<usize>, out: &mut Vec<u8>) {
         end += keys.get(row).len() - prefix;
         push_length(end, out);
     }
-    rows.skip(1)
-        .for_each(|row| out.extend_from_slice(&keys.get(row)[prefix..]));
+    rows.skip(1).for_each(|row| out.extend_from_slice(&keys.get(row)[prefix..]));
 }
 
 fn push_length(length: usize, out: &mut Vec<u8>) {
@@ -144,17 +135,9 @@ impl<'a> KeyBlock<'a> {
     ///
     /// # Errors
     /// The bytes are no block of so many keys behind such a fence.
-    pub fn parse(
-        bytes: &'a [u8],
-        fence: &'a [u8],
-        count: usize,
-        width: Option<usize>,
-    ) -> Result<Self, Damage> {
+    pub fn parse(bytes: &'a [u8], fence: &'a [u8], count: usize, width: Option<usize>) -> Result<Self, Damage> {
         if width.is_some_and(|width| width != fence.len()) {
-            return Err(Damage::Field {
-                field: "fence_end",
-                value: fence.len() as u64,
-            });
+            return Err(Damage::Field { field: "fence_end", value: fence.len() as u64 });
         }
         let (kind, rest) = split(bytes, 1, "kind")?;
         let layout = match kind[0] {
@@ -162,28 +145,17 @@ impl<'a> KeyBlock<'a> {
             FIXED => {
                 let (prefix, suffixes) = parse_prefix(rest, fence)?;
                 check_length(suffixes, (count - 1).saturating_mul(fence.len() - prefix))?;
-                Layout::Cut(Cut {
-                    prefix,
-                    ends: None,
-                    suffixes,
-                })
+                Layout::Cut(Cut { prefix, ends: None, suffixes })
             }
             VARIABLE if width.is_none() => {
                 let (prefix, rest) = parse_prefix(rest, fence)?;
                 let (ends, suffixes) = split(rest, (count - 1) * 4, "ends")?;
                 let end = ends.last_chunk().map_or(0, |end| u32::from_le_bytes(*end));
                 check_length(suffixes, in_memory(u64::from(end)))?;
-                Layout::Cut(Cut {
-                    prefix,
-                    ends: Some(ends),
-                    suffixes,
-                })
+                Layout::Cut(Cut { prefix, ends: Some(ends), suffixes })
             }
             other => {
-                return Err(Damage::Field {
-                    field: "kind",
-                    value: u64::from(other),
-                });
+                return Err(Damage::Field { field: "kind", value: u64::from(other) });
             }
         };
         Ok(Self { fence, count, layout })
@@ -255,10 +227,7 @@ impl<'a> Cut<'a> {
             }
         };
         let end = range.end as u64;
-        self.suffixes.get(range).ok_or(Damage::Field {
-            field: "ends",
-            value: end,
-        })
+        self.suffixes.get(range).ok_or(Damage::Field { field: "ends", value: end })
     }
 }
 
@@ -277,10 +246,7 @@ impl<'a> Packed<'a> {
         let (width, rest) = split(bytes, 1, "delta_width")?;
         let width = usize::from(width[0]);
         if width > PACKED_BYTES_MAX {
-            return Err(Damage::Field {
-                field: "delta_width",
-                value: width as u64,
-            });
+            return Err(Damage::Field { field: "delta_width", value: width as u64 });
         }
         let (mask, deltas) = split(rest, fence.len().div_ceil(8), "mask")?;
         check_length(deltas, (count - 1) * width)?;
@@ -289,23 +255,14 @@ impl<'a> Packed<'a> {
         for (index, byte) in mask.iter().enumerate().filter(|(_, byte)| **byte != 0) {
             for position in (index * 8..index * 8 + 8).filter(|position| byte >> (position % 8) & 1 == 1) {
                 if varying == PACKED_BYTES_MAX || position >= fence.len() {
-                    return Err(Damage::Field {
-                        field: "mask",
-                        value: position as u64,
-                    });
+                    return Err(Damage::Field { field: "mask", value: position as u64 });
                 }
                 positions[varying] = position;
                 varying += 1;
                 base = base << 8 | u64::from(fence[position]);
             }
         }
-        Ok(Self {
-            positions,
-            varying,
-            base,
-            width,
-            deltas,
-        })
+        Ok(Self { positions, varying, base, width, deltas })
     }
 
     fn positions(&self) -> &[usize] {
@@ -314,8 +271,7 @@ impl<'a> Packed<'a> {
 
     /// What a key's integer is more than the fence's.
     fn delta(&self, row: usize) -> u64 {
-        row.checked_sub(1)
-            .map_or(0, |before| integer(self.deltas, before, self.width))
+        row.checked_sub(1).map_or(0, |before| integer(self.deltas, before, self.width))
     }
 
     fn rank(&self, fence: &[u8], key: &[u8], from: usize, count: usize) -> Rank {
@@ -361,11 +317,7 @@ impl<'a> Packed<'a> {
                 return Aim::Behind(self.fill(value, varying, u8::MAX));
             }
         }
-        if key.len() > fence.len() {
-            Aim::Behind(value)
-        } else {
-            Aim::At(value)
-        }
+        if key.len() > fence.len() { Aim::Behind(value) } else { Aim::At(value) }
     }
 
     /// The integer whose first bytes are given and whose other bytes are `byte`.
@@ -378,16 +330,9 @@ impl<'a> Packed<'a> {
         let delta = self.delta(row);
         let value = (self.base.checked_add(delta))
             .filter(|value| integer_width(*value) <= self.varying)
-            .ok_or(Damage::Field {
-                field: "delta",
-                value: delta,
-            })?;
+            .ok_or(Damage::Field { field: "delta", value: delta })?;
         let bytes = value.to_be_bytes();
-        for (position, byte) in self
-            .positions()
-            .iter()
-            .zip(&bytes[PACKED_BYTES_MAX - self.varying..])
-        {
+        for (position, byte) in self.positions().iter().zip(&bytes[PACKED_BYTES_MAX - self.varying..]) {
             key[*position] = *byte;
         }
         Ok(())
@@ -399,10 +344,7 @@ fn parse_prefix<'a>(bytes: &'a [u8], fence: &[u8]) -> Result<(usize, &'a [u8]), 
     let prefix = integer(prefix, 0, 4);
     match usize::try_from(prefix) {
         Ok(prefix) if prefix <= fence.len() => Ok((prefix, rest)),
-        _ => Err(Damage::Field {
-            field: "prefix",
-            value: prefix,
-        }),
+        _ => Err(Damage::Field { field: "prefix", value: prefix }),
     }
 }
 
@@ -422,11 +364,7 @@ fn integer(bytes: &[u8], index: usize, width: usize) -> u64 {
 
 fn split<'a>(bytes: &'a [u8], length: usize, field: &'static str) -> Result<(&'a [u8], &'a [u8]), Damage> {
     let (needed, available) = (length as u64, bytes.len() as u64);
-    bytes.split_at_checked(length).ok_or(Damage::Truncated {
-        field,
-        needed,
-        available,
-    })
+    bytes.split_at_checked(length).ok_or(Damage::Truncated { field, needed, available })
 }
 
 /// The rest of a block must have exactly the length that its head implies.
@@ -435,10 +373,6 @@ fn check_length(bytes: &[u8], expected: usize) -> Result<(), Damage> {
     if expected == found {
         Ok(())
     } else {
-        Err(Damage::Disagreement {
-            fact: "the length of a key block",
-            expected,
-            found,
-        })
+        Err(Damage::Disagreement { fact: "the length of a key block", expected, found })
     }
 }

@@ -20,16 +20,8 @@ pub const FILTER_BLOCK_BYTES: u64 = 32;
 const BITS_PER_KEY: usize = 10;
 
 /// Parquet's salt: one odd multiplier per word of a block.
-const SALT: [u32; 8] = [
-    0x47b6_137b,
-    0x4497_4d91,
-    0x8824_ad5b,
-    0xa2b7_289d,
-    0x7054_95c7,
-    0x2df1_424b,
-    0x9efc_4947,
-    0x5c6b_fb31,
-];
+const SALT: [u32; 8] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 /// What a filter knows of a key.
 pub fn hash(key: &[u8]) -> u64 {
@@ -47,24 +39,16 @@ pub fn encode(hashes: &[u64], out: &mut Vec<u8>) {
     let count = (hashes.len() * BITS_PER_KEY).div_ceil(256).max(1);
     let mut blocks = vec![[0u32; 8]; count];
     for hash in hashes {
-        for (word, bit) in blocks[in_memory(block_of(*hash, count as u64))]
-            .iter_mut()
-            .zip(bits(*hash))
-        {
+        for (word, bit) in blocks[in_memory(block_of(*hash, count as u64))].iter_mut().zip(bits(*hash)) {
             *word |= bit;
         }
     }
-    blocks
-        .iter()
-        .flatten()
-        .for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    blocks.iter().flatten().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
 }
 
 /// Whether a hash may have been put into a filter, by the block it belongs to.
 pub fn may_contain(block: &[u8], hash: u64) -> bool {
-    let words = block
-        .chunks_exact(4)
-        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    let words = block.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
     words.zip(bits(hash)).all(|(word, bit)| word & bit != 0)
 }
 
@@ -81,15 +65,12 @@ mod tests {
 
     #[test]
     fn one_foreign_key_in_a_hundred_is_found() {
-        let hashes: Vec<u64> = (0..GROUP_KEYS as u64)
-            .map(|key| hash(&key.to_be_bytes()))
-            .collect();
+        let hashes: Vec<u64> = (0..GROUP_KEYS as u64).map(|key| hash(&key.to_be_bytes())).collect();
         let mut filter = Vec::new();
         encode(&hashes, &mut filter);
         let found = |key: u64| {
             let hash = hash(&key.to_be_bytes());
-            let start =
-                in_memory(block_of(hash, filter.len() as u64 / FILTER_BLOCK_BYTES) * FILTER_BLOCK_BYTES);
+            let start = in_memory(block_of(hash, filter.len() as u64 / FILTER_BLOCK_BYTES) * FILTER_BLOCK_BYTES);
             may_contain(&filter[start..start + 32], hash)
         };
         assert!((0..GROUP_KEYS as u64).all(found));

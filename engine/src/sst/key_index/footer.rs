@@ -95,10 +95,7 @@ impl Footer {
 
     /// The bytes of the footer and of what follows it, and the checksum that a manifest keeps.
     pub fn encode(&self) -> (Vec<u8>, u32) {
-        let deletes = self.deletes.unwrap_or(FileMeta {
-            bytes: 0,
-            digest: Digest(0),
-        });
+        let deletes = self.deletes.unwrap_or(FileMeta { bytes: 0, digest: Digest(0) });
         let mut bytes = Vec::with_capacity(FIELDS_BYTES + self.checksums.len() * 4 + TAIL_BYTES);
         for field in [self.run.0, self.keys, self.groups_bytes, self.fences_bytes] {
             bytes.extend_from_slice(&field.to_le_bytes());
@@ -108,9 +105,7 @@ impl Footer {
             bytes.extend_from_slice(&file.digest.0.to_le_bytes());
         }
         bytes.extend_from_slice(&self.key_width.unwrap_or(0).to_le_bytes());
-        self.checksums
-            .iter()
-            .for_each(|checksum| bytes.extend_from_slice(&checksum.to_le_bytes()));
+        self.checksums.iter().for_each(|checksum| bytes.extend_from_slice(&checksum.to_le_bytes()));
         let checksum = crc32c::crc32c(&bytes);
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -126,11 +121,7 @@ impl Footer {
     pub fn parse(path: &str, file: &[u8], expected_checksum: u32) -> Result<Self> {
         let whole = file.len() as u64;
         let corrupt = |offset: usize, damage| Error::corrupt_at(path, offset as u64, damage);
-        let truncated = |field, needed: usize| Damage::Truncated {
-            field,
-            needed: needed as u64,
-            available: whole,
-        };
+        let truncated = |field, needed: usize| Damage::Truncated { field, needed: needed as u64, available: whole };
         check_magic(file).map_err(|damage| corrupt(0, damage))?;
         let Some((rest, tail)) = file.split_last_chunk::<TAIL_BYTES>() else {
             return Err(corrupt(0, truncated("tail", TAIL_BYTES)));
@@ -144,13 +135,7 @@ impl Footer {
         let stored = Fields(&tail[..]).u32();
         for found in [stored, crc32c::crc32c(footer)] {
             if found != expected_checksum {
-                return Err(corrupt(
-                    start,
-                    Damage::Checksum {
-                        expected: expected_checksum,
-                        found,
-                    },
-                ));
+                return Err(corrupt(start, Damage::Checksum { expected: expected_checksum, found }));
             }
         }
         Self::parse_fields(footer, start as u64).map_err(|damage| corrupt(start, damage))
@@ -167,24 +152,14 @@ impl Footer {
             sst: fields.file(),
             deletes: Some(fields.file()).filter(|file| file.bytes != 0),
             key_width: Some(fields.u32()).filter(|width| *width != 0),
-            checksums: checksums
-                .chunks_exact(4)
-                .map(|checksum| Fields(checksum).u32())
-                .collect(),
+            checksums: checksums.chunks_exact(4).map(|checksum| Fields(checksum).u32()).collect(),
         };
         let end = footer.sections().deletes_checksums.end;
         if end != start {
-            return Err(Damage::Disagreement {
-                fact: "the end of the sections",
-                expected: start,
-                found: end,
-            });
+            return Err(Damage::Disagreement { fact: "the end of the sections", expected: start, found: end });
         }
         if !checksums.len().is_multiple_of(4) {
-            return Err(Damage::Field {
-                field: "footer_bytes",
-                value: bytes.len() as u64,
-            });
+            return Err(Damage::Field { field: "footer_bytes", value: bytes.len() as u64 });
         }
         Ok(footer)
     }
@@ -193,20 +168,9 @@ impl Footer {
 fn check_magic(bytes: &[u8]) -> Result<(), Damage> {
     let Some(found) = bytes.first_chunk() else {
         let (needed, available) = (MAGIC.len() as u64, bytes.len() as u64);
-        return Err(Damage::Truncated {
-            field: "magic",
-            needed,
-            available,
-        });
+        return Err(Damage::Truncated { field: "magic", needed, available });
     };
-    if *found == MAGIC {
-        Ok(())
-    } else {
-        Err(Damage::Magic {
-            expected: MAGIC,
-            found: *found,
-        })
-    }
+    if *found == MAGIC { Ok(()) } else { Err(Damage::Magic { expected: MAGIC, found: *found }) }
 }
 
 /// Fields that are read one after the other from bytes known to be long enough.
@@ -230,9 +194,6 @@ impl Fields<'_> {
     }
 
     fn file(&mut self) -> FileMeta {
-        FileMeta {
-            bytes: self.u64(),
-            digest: Digest(u128::from_le_bytes(self.array())),
-        }
+        FileMeta { bytes: self.u64(), digest: Digest(u128::from_le_bytes(self.array())) }
     }
 }

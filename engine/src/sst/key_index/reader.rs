@@ -42,23 +42,14 @@ impl KeyIndex {
     /// # Errors
     /// It is missing, damaged or of another run; the disk refuses.
     pub fn open(disk: &dyn Disk, path: String, meta: &SstMeta) -> Result<Self> {
-        let bytes = open_exact(disk, &path, meta.keys.bytes)?
-            .map()
-            .map_err(at("map", &path))?;
+        let bytes = open_exact(disk, &path, meta.keys.bytes)?.map().map_err(at("map", &path))?;
         let mut footer = Footer::parse(&path, &bytes, meta.footer_checksum)?;
         let sections = footer.sections();
         let corrupt = |damage| Error::corrupt(&*path, damage);
         check_footer(&footer, meta).map_err(corrupt)?;
         let checksums = std::mem::take(&mut footer.checksums).into();
         let checks = BlockChecks::new(sections.deletes_checksums.end, checksums).map_err(corrupt)?;
-        Ok(Self {
-            path,
-            bytes,
-            checks,
-            footer,
-            sections,
-            key_range: meta.key_range.clone(),
-        })
+        Ok(Self { path, bytes, checks, footer, sections, key_range: meta.key_range.clone() })
     }
 
     /// Number of keys, which is the number of the run's rows.
@@ -109,9 +100,7 @@ impl KeyIndex {
 
     fn checksums(&self, range: Range<u64>) -> Result<Arc<[u32]>> {
         let words = self.slice(range, "checksums")?.chunks_exact(4);
-        Ok(words
-            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-            .collect())
+        Ok(words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())
     }
 
     /// Where a key is. O(log rows).
@@ -210,20 +199,13 @@ impl KeyIndex {
             let block = row / BLOCK_KEYS as u64;
             let first = block * BLOCK_KEYS as u64;
             let end = rows.end.min(first + BLOCK_KEYS as u64);
-            (self
-                .block(block)?
-                .decode(in_memory(row - first)..in_memory(end - first), &mut keys))
-            .map_err(|damage| self.corrupt_block(block, damage))?;
+            (self.block(block)?.decode(in_memory(row - first)..in_memory(end - first), &mut keys))
+                .map_err(|damage| self.corrupt_block(block, damage))?;
             row = end;
         }
         match keys.first_disorder() {
             None => Ok(keys),
-            Some(index) => Err(Error::corrupt(
-                &*self.path,
-                Damage::KeyOrder {
-                    row: rows.start + index as u64,
-                },
-            )),
+            Some(index) => Err(Error::corrupt(&*self.path, Damage::KeyOrder { row: rows.start + index as u64 })),
         }
     }
 
@@ -242,17 +224,12 @@ impl KeyIndex {
                 (block.saturating_mul(width), (block + 1).saturating_mul(width))
             }
             None => {
-                let start = block
-                    .checked_sub(1)
-                    .map_or(Ok(0), |before| self.word(self.entry(before) + 8))?;
+                let start = block.checked_sub(1).map_or(Ok(0), |before| self.word(self.entry(before) + 8))?;
                 (start, self.word(self.entry(block) + 8)?)
             }
         };
         if start > end || end > self.footer.fences_bytes {
-            let damage = Damage::Field {
-                field: "fence_end",
-                value: end,
-            };
+            let damage = Damage::Field { field: "fence_end", value: end };
             return Err(Error::corrupt_at(&*self.path, self.entry(block) + 8, damage));
         }
         self.slice(base + start..base + end, "fence")
@@ -285,11 +262,7 @@ impl KeyIndex {
         }
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.fence(middle)? > key {
-                high = middle
-            } else {
-                low = middle + 1
-            }
+            if self.fence(middle)? > key { high = middle } else { low = middle + 1 }
         }
         Ok(low.checked_sub(1))
     }
@@ -300,35 +273,20 @@ impl KeyIndex {
         let end = self.block_start((group + 1) * GROUP_BLOCKS)?;
         let blocks = end.saturating_sub(start) / FILTER_BLOCK_BYTES;
         if blocks == 0 || end - start != blocks * FILTER_BLOCK_BYTES {
-            let damage = Damage::Field {
-                field: "filter_start",
-                value: start,
-            };
-            return Err(Error::corrupt_at(
-                &*self.path,
-                self.sections.filters.start + group * 8,
-                damage,
-            ));
+            let damage = Damage::Field { field: "filter_start", value: start };
+            return Err(Error::corrupt_at(&*self.path, self.sections.filters.start + group * 8, damage));
         }
         let hash = filter::hash(key);
         let place = start + filter::block_of(hash, blocks) * FILTER_BLOCK_BYTES;
-        Ok(filter::may_contain(
-            self.slice(place..place + FILTER_BLOCK_BYTES, "filter")?,
-            hash,
-        ))
+        Ok(filter::may_contain(self.slice(place..place + FILTER_BLOCK_BYTES, "filter")?, hash))
     }
 
     fn rank_in(&self, block: u64, parsed: &KeyBlock<'_>, key: &[u8], from: usize) -> Result<Rank> {
         let first = block * BLOCK_KEYS as u64;
-        Ok(
-            match parsed
-                .rank(key, from)
-                .map_err(|damage| self.corrupt_block(block, damage))?
-            {
-                Rank::Found(row) => Rank::Found(first + row),
-                Rank::Absent(row) => Rank::Absent(first + row),
-            },
-        )
+        Ok(match parsed.rank(key, from).map_err(|damage| self.corrupt_block(block, damage))? {
+            Rank::Found(row) => Rank::Found(first + row),
+            Rank::Absent(row) => Rank::Absent(first + row),
+        })
     }
 
     fn block(&self, block: u64) -> Result<KeyBlock<'_>> {
@@ -341,13 +299,8 @@ impl KeyIndex {
             self.block_start(next)?
         };
         let count = (self.len() - block * BLOCK_KEYS as u64).min(BLOCK_KEYS as u64);
-        (KeyBlock::parse(
-            self.slice(start..end, "key block")?,
-            fence,
-            in_memory(count),
-            self.key_width(),
-        ))
-        .map_err(|damage| self.corrupt_block(block, damage))
+        (KeyBlock::parse(self.slice(start..end, "key block")?, fence, in_memory(count), self.key_width()))
+            .map_err(|damage| self.corrupt_block(block, damage))
     }
 
     /// Where a block begins, or behind the last one where the groups end.
@@ -369,11 +322,7 @@ impl KeyIndex {
         if self.sections.groups.contains(&value) {
             return Ok(value);
         }
-        Err(Error::corrupt_at(
-            &*self.path,
-            offset,
-            Damage::Field { field, value },
-        ))
+        Err(Error::corrupt_at(&*self.path, offset, Damage::Field { field, value }))
     }
 
     fn entry(&self, block: u64) -> u64 {
@@ -397,10 +346,8 @@ impl KeyIndex {
         for block in self.checks.covering(&range) {
             if !self.checks.is_verified(block) {
                 let span = self.checks.span(block);
-                (self
-                    .checks
-                    .verify(block, &self.bytes[in_memory(span.start)..in_memory(span.end)]))
-                .map_err(|damage| Error::corrupt_at(&*self.path, span.start, damage))?;
+                (self.checks.verify(block, &self.bytes[in_memory(span.start)..in_memory(span.end)]))
+                    .map_err(|damage| Error::corrupt_at(&*self.path, span.start, damage))?;
             }
         }
         Ok(&self.bytes[in_memory(range.start)..in_memory(range.end)])
@@ -414,14 +361,7 @@ impl KeyIndex {
     }
 
     fn truncated(&self, field: &'static str, needed: u64, available: u64) -> Error {
-        Error::corrupt(
-            &*self.path,
-            Damage::Truncated {
-                field,
-                needed,
-                available,
-            },
-        )
+        Error::corrupt(&*self.path, Damage::Truncated { field, needed, available })
     }
 }
 
@@ -431,11 +371,7 @@ fn check_footer(footer: &Footer, meta: &SstMeta) -> Result<(), Damage> {
     let facts = [
         ("the run of the key index", meta.run.0, footer.run.0),
         ("the number of keys", meta.rows, footer.keys),
-        (
-            "the number of key ranges",
-            u64::from(meta.rows > 0),
-            u64::from(meta.key_range.is_some()),
-        ),
+        ("the number of key ranges", u64::from(meta.rows > 0), u64::from(meta.key_range.is_some())),
         ("the length of the SST", meta.sst.bytes, footer.sst.bytes),
         (
             "the length of the deleted keys",
@@ -445,24 +381,14 @@ fn check_footer(footer: &Footer, meta: &SstMeta) -> Result<(), Damage> {
     ];
     for (fact, expected, found) in facts {
         if expected != found {
-            return Err(Damage::Disagreement {
-                fact,
-                expected,
-                found,
-            });
+            return Err(Damage::Disagreement { fact, expected, found });
         }
     }
-    for (expected, found) in [Some(meta.sst), deletes]
-        .into_iter()
-        .zip([Some(footer.sst), footer.deletes])
-    {
+    for (expected, found) in [Some(meta.sst), deletes].into_iter().zip([Some(footer.sst), footer.deletes]) {
         if let (Some(expected), Some(found)) = (expected, found)
             && expected.digest != found.digest
         {
-            return Err(Damage::Digest {
-                expected: expected.digest,
-                found: found.digest,
-            });
+            return Err(Damage::Digest { expected: expected.digest, found: found.digest });
         }
     }
     Ok(())

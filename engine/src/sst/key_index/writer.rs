@@ -77,11 +77,7 @@ impl KeyIndexWriter {
             self.width = keys.width();
             self.pending = Keys::new(self.width);
         }
-        assert_eq!(
-            self.width,
-            keys.width(),
-            "the keys of a run have one width, or none does"
-        );
+        assert_eq!(self.width, keys.width(), "the keys of a run have one width, or none does");
         self.keys += keys.len() as u64;
         let mut start = 0;
         while start < keys.len() {
@@ -109,17 +105,12 @@ impl KeyIndexWriter {
     fn write_block(&mut self, keys: &Keys, rows: Range<usize>) -> Result<()> {
         self.fences.extend_from_slice(keys.get(rows.start));
         self.directory.extend_from_slice(&self.file.bytes().to_le_bytes());
-        self.directory
-            .extend_from_slice(&(self.fences.len() as u64).to_le_bytes());
+        self.directory.extend_from_slice(&(self.fences.len() as u64).to_le_bytes());
         self.scratch.clear();
         block::encode(keys, rows.clone(), &mut self.scratch);
         self.file.append(&self.scratch)?;
         self.hashes.extend(rows.map(|row| filter::hash(keys.get(row))));
-        if self.hashes.len() == GROUP_KEYS {
-            self.write_filter()
-        } else {
-            Ok(())
-        }
+        if self.hashes.len() == GROUP_KEYS { self.write_filter() } else { Ok(()) }
     }
 
     fn write_filter(&mut self) -> Result<()> {
@@ -134,12 +125,7 @@ impl KeyIndexWriter {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn finish(
-        mut self,
-        run: RunId,
-        sst: &HashedFile,
-        deletes: Option<&HashedFile>,
-    ) -> Result<(HashedFile, u32)> {
+    pub fn finish(mut self, run: RunId, sst: &HashedFile, deletes: Option<&HashedFile>) -> Result<(HashedFile, u32)> {
         self.write_pending(1)?;
         if !self.hashes.is_empty() {
             self.write_filter()?;
@@ -148,11 +134,7 @@ impl KeyIndexWriter {
         for section in [&self.fences, &self.directory, &self.filters] {
             self.file.append(section)?;
         }
-        for checksum in [Some(sst), deletes]
-            .into_iter()
-            .flatten()
-            .flat_map(|file| &file.checksums)
-        {
+        for checksum in [Some(sst), deletes].into_iter().flatten().flat_map(|file| &file.checksums) {
             self.file.append(&checksum.to_le_bytes())?;
         }
         let footer = Footer {

@@ -38,10 +38,7 @@ fn ask_keys(rows: &Rows, disk: &Arc<dyn Disk>, meta: &SstMeta, probes: &Keys) ->
         index.find(probe)?;
         index.lower_bound(&probe[..probe.len() / 2])?;
     }
-    let ranks = probes
-        .iter()
-        .map(|probe| index.rank(probe))
-        .collect::<Result<_>>()?;
+    let ranks = probes.iter().map(|probe| index.rank(probe)).collect::<Result<_>>()?;
     Ok((index.read(0..index.len())?, ranks, found))
 }
 
@@ -50,17 +47,8 @@ fn ask(rows: &Rows, disk: &Arc<dyn Disk>, meta: &SstMeta, probes: &Keys) -> Resu
     let sst = rows.open(disk, meta)?;
     let all: Vec<usize> = (0..rows.batch.num_columns()).collect();
     let rows = sst.rows(0..meta.rows, &all, 100)?.collect::<Result<_>>()?;
-    let deleted = sst
-        .deleted(100)?
-        .map(|rows| rows.collect::<Result<_>>())
-        .transpose()?;
-    Ok(Answers {
-        keys,
-        ranks,
-        found,
-        rows,
-        deleted,
-    })
+    let deleted = sst.deleted(100)?.map(|rows| rows.collect::<Result<_>>()).transpose()?;
+    Ok(Answers { keys, ranks, found, rows, deleted })
 }
 
 /// A small run with deletes, and probes that are and are not in it.
@@ -110,10 +98,7 @@ fn every_flipped_bit_of_a_key_index_is_found() {
 fn flipped_bits_of_the_rows_and_the_deletes_are_found() {
     let (rows, disk, meta, probes) = small(sensors);
     let want = ask(&rows, &disk, &meta, &probes).unwrap();
-    assert_eq!(
-        want.deleted.as_ref().unwrap()[0].columns(),
-        rows.key_columns().slice(0, 100).columns()
-    );
+    assert_eq!(want.deleted.as_ref().unwrap()[0].columns(), rows.key_columns().slice(0, 100).columns());
     let mut random = StdRng::seed_from_u64(11);
     for name in [RunFile::Sst, RunFile::Deletes] {
         let path = file(name);
@@ -140,29 +125,11 @@ fn cut_longer_and_missing_files_are_found_at_open() {
         for bad in bad {
             overwrite(&*disk, &path, &bad);
             let error = rows.open(&disk, &meta).unwrap_err();
-            assert!(
-                matches!(
-                    &error,
-                    Error::Corrupt {
-                        damage: Damage::Length { .. },
-                        ..
-                    }
-                ),
-                "{error}"
-            );
+            assert!(matches!(&error, Error::Corrupt { damage: Damage::Length { .. }, .. }), "{error}");
         }
         disk.remove(&path).unwrap();
         let error = rows.open(&disk, &meta).unwrap_err();
-        assert!(
-            matches!(
-                &error,
-                Error::Corrupt {
-                    damage: Damage::Missing,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Corrupt { damage: Damage::Missing, .. }), "{error}");
         assert!(error.to_string().starts_with(&path), "{error}");
         disk.create(&path).unwrap().append(&good).unwrap();
     }
@@ -183,25 +150,13 @@ fn the_key_index_of_another_run_is_refused() {
         meta
     };
     refused(&change(|meta| meta.footer_checksum ^= 1), "checksum");
-    refused(
-        &change(|meta| meta.rows += 1),
-        "the number of keys is 300, expected 301",
-    );
+    refused(&change(|meta| meta.rows += 1), "the number of keys is 300, expected 301");
     refused(&change(|meta| meta.sst.bytes += 1), "the length of the SST");
     refused(&change(|meta| meta.sst.digest.0 ^= 1), "digest");
-    refused(
-        &change(|meta| meta.deletes.as_mut().unwrap().file.digest.0 ^= 1),
-        "digest",
-    );
-    refused(
-        &change(|meta| meta.deletes = None),
-        "the length of the deleted keys",
-    );
+    refused(&change(|meta| meta.deletes.as_mut().unwrap().file.digest.0 ^= 1), "digest");
+    refused(&change(|meta| meta.deletes = None), "the length of the deleted keys");
     // The index of another run in this run's place, as a wrong restore would leave it.
-    let other = SstMeta {
-        run: RunId(10),
-        ..meta.clone()
-    };
+    let other = SstMeta { run: RunId(10), ..meta.clone() };
     for name in [RunFile::Sst, RunFile::Deletes, RunFile::Keys] {
         let bytes = contents(&*disk, &file(name));
         let name = crate::disk::path::run(crate::sst::tests::TABLE, other.run, name);
@@ -234,18 +189,10 @@ fn hostile_bytes_behind_matching_checksums_never_panic() {
         let path = file(RunFile::Keys);
         let good = contents(&**disk, &path);
         let (mut bad, mut bad_meta) = (good.clone(), meta.clone());
-        let end = Footer::parse("", &good, meta.footer_checksum)
-            .unwrap()
-            .sections()
-            .deletes_checksums
-            .end as usize;
+        let end = Footer::parse("", &good, meta.footer_checksum).unwrap().sections().deletes_checksums.end as usize;
         for _ in 0..random.random_range(1..4) {
             let place = random.random_range(8..end);
-            bad[place] = if random.random() {
-                random.random()
-            } else {
-                bad[place] ^ 1 << random.random_range(0..8)
-            };
+            bad[place] = if random.random() { random.random() } else { bad[place] ^ 1 << random.random_range(0..8) };
         }
         let field = random.random_range(0..40);
         let value = if random.random() {

@@ -22,10 +22,7 @@ fn check(list: &[&[u8]], kind: u8) -> usize {
             probes.push([&key[..length], &[0xff]].concat());
             for change in [1, 0xff] {
                 let mut probe = key.to_vec();
-                probe
-                    .get_mut(length)
-                    .into_iter()
-                    .for_each(|byte| *byte = byte.wrapping_add(change));
+                probe.get_mut(length).into_iter().for_each(|byte| *byte = byte.wrapping_add(change));
                 probes.push(probe);
             }
         }
@@ -49,15 +46,7 @@ fn check(list: &[&[u8]], kind: u8) -> usize {
 fn every_layout_answers_like_a_linear_search() {
     check(&[b""], PACKED);
     check(&[b"abc"], PACKED);
-    check(
-        &[
-            b"\x80\0\0\x05",
-            b"\x80\0\0\x06",
-            b"\x80\0\x01\x05",
-            b"\x80\0\xff\xff",
-        ],
-        PACKED,
-    );
+    check(&[b"\x80\0\0\x05", b"\x80\0\0\x06", b"\x80\0\x01\x05", b"\x80\0\xff\xff"], PACKED);
     check(&[b"a1b1c", b"a1b2c", b"a2b0c", b"a2b1c", b"a9b9c"], PACKED);
     check(&[&[0; 8], &[0x7f; 8], &[0xff; 8]], PACKED);
     check(&[b"p012345678", b"p112345679", b"p223456780"], FIXED);

@@ -15,12 +15,7 @@ pub(super) struct MapDisk(Mutex<BTreeMap<String, Content>>);
 
 impl MapDisk {
     fn content(&self, path: &str) -> io::Result<Content> {
-        self.0
-            .lock()
-            .unwrap()
-            .get(path)
-            .cloned()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.0.lock().unwrap().get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -31,11 +26,7 @@ impl Disk for MapDisk {
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         let map = self.0.lock().unwrap();
-        Ok(map
-            .keys()
-            .filter_map(|path| path.strip_prefix(dir)?.strip_prefix('/'))
-            .map(str::to_owned)
-            .collect())
+        Ok(map.keys().filter_map(|path| path.strip_prefix(dir)?.strip_prefix('/')).map(str::to_owned).collect())
     }
 
     fn sync_dir(&self, _: &str) -> io::Result<()> {
@@ -75,12 +66,7 @@ impl Disk for MapDisk {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.0
-            .lock()
-            .unwrap()
-            .remove(path)
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.0.lock().unwrap().remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn lock(&self, _: &str) -> io::Result<Option<Box<dyn DiskLock>>> {

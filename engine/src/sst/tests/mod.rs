@@ -9,8 +9,7 @@ mod types;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    StringViewArray,
+    ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -78,9 +77,7 @@ impl Rows {
             writer.append(&keys, &batch).unwrap();
         }
         if let Some(deletes) = deletes {
-            writer
-                .append_deletes(&deletes.keys, &deletes.key_columns())
-                .unwrap();
+            writer.append_deletes(&deletes.keys, &deletes.key_columns()).unwrap();
         }
         writer.finish().unwrap()
     }
@@ -113,10 +110,7 @@ fn lineitem(count: usize) -> Rows {
         })
         .take(count)
         .collect();
-    let keys = pairs
-        .iter()
-        .flat_map(|(order, line)| [&encode_i64(*order)[..], &encode_i32(*line)].concat())
-        .collect();
+    let keys = pairs.iter().flat_map(|(order, line)| [&encode_i64(*order)[..], &encode_i32(*line)].concat()).collect();
     let number = |index: usize| (index as i64).wrapping_mul(0x9e37_79b9_7f4a_7c15u64 as i64);
     let fields = vec![
         Field::new("orderkey", DataType::Int64, false),
@@ -135,43 +129,22 @@ fn lineitem(count: usize) -> Rows {
                 .with_precision_and_scale(15, 2)
                 .unwrap(),
         ),
-        Arc::new(
-            (0..count)
-                .map(|row| number(row) as f64 / 1e6)
-                .collect::<Float64Array>(),
-        ),
-        Arc::new(
-            (0..count)
-                .map(|row| Some(format!("carefully ironic {}", number(row))))
-                .collect::<StringViewArray>(),
-        ),
+        Arc::new((0..count).map(|row| number(row) as f64 / 1e6).collect::<Float64Array>()),
+        Arc::new((0..count).map(|row| Some(format!("carefully ironic {}", number(row)))).collect::<StringViewArray>()),
     ];
-    rows(
-        fields,
-        &["orderkey", "linenumber"],
-        Keys::from_fixed(12, keys),
-        columns,
-    )
+    rows(fields, &["orderkey", "linenumber"], Keys::from_fixed(12, keys), columns)
 }
 
 /// A string key of different lengths.
 fn names(count: usize) -> Rows {
-    let mut names: Vec<String> = (0..count)
-        .map(|row| format!("{:x}/{row}", row.wrapping_mul(2_654_435_761) % 4_096))
-        .collect();
+    let mut names: Vec<String> =
+        (0..count).map(|row| format!("{:x}/{row}", row.wrapping_mul(2_654_435_761) % 4_096)).collect();
     names.sort();
     let mut keys = Keys::new(None);
     names.iter().for_each(|name| keys.push(name.as_bytes()));
-    let fields = vec![
-        Field::new("value", DataType::Int64, true),
-        Field::new("name", DataType::Utf8, false),
-    ];
+    let fields = vec![Field::new("value", DataType::Int64, true), Field::new("name", DataType::Utf8, false)];
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(
-            (0..count as i64)
-                .map(|row| (row % 3 != 0).then_some(row))
-                .collect::<Int64Array>(),
-        ),
+        Arc::new((0..count as i64).map(|row| (row % 3 != 0).then_some(row)).collect::<Int64Array>()),
         Arc::new(StringArray::from(names)),
     ];
     rows(fields, &["name"], keys, columns)
@@ -179,24 +152,13 @@ fn names(count: usize) -> Rows {
 
 /// A composite key of a string and an integer.
 fn sensors(count: usize) -> Rows {
-    let pairs: Vec<(String, i64)> = (0..count)
-        .map(|row| (format!("sensor-{:03}", row / 1_000), row as i64 * 10))
-        .collect();
+    let pairs: Vec<(String, i64)> =
+        (0..count).map(|row| (format!("sensor-{:03}", row / 1_000), row as i64 * 10)).collect();
     let mut keys = Keys::new(None);
-    pairs
-        .iter()
-        .for_each(|(name, time)| keys.push(&[name.as_bytes(), &[0], &encode_i64(*time)].concat()));
-    let fields = vec![
-        Field::new("name", DataType::Utf8, false),
-        Field::new("time", DataType::Int64, false),
-    ];
+    pairs.iter().for_each(|(name, time)| keys.push(&[name.as_bytes(), &[0], &encode_i64(*time)].concat()));
+    let fields = vec![Field::new("name", DataType::Utf8, false), Field::new("time", DataType::Int64, false)];
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(
-            pairs
-                .iter()
-                .map(|pair| Some(pair.0.as_str()))
-                .collect::<StringArray>(),
-        ),
+        Arc::new(pairs.iter().map(|pair| Some(pair.0.as_str())).collect::<StringArray>()),
         Arc::new(pairs.iter().map(|pair| pair.1).collect::<Int64Array>()),
     ];
     rows(fields, &["name", "time"], keys, columns)

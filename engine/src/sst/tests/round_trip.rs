@@ -18,9 +18,7 @@ use crate::rows::schema::TableSchema;
 use crate::sst::key_index::block::Rank;
 use crate::sst::meta::KeyRange;
 use crate::sst::reader::Sst;
-use crate::sst::tests::{
-    RUN, Rows, RunFile, TABLE, contents, disk, encode_i64, file, lineitem, names, pool, sensors,
-};
+use crate::sst::tests::{RUN, Rows, RunFile, TABLE, contents, disk, encode_i64, file, lineitem, names, pool, sensors};
 use crate::sst::writer::SstWriter;
 
 pub(super) fn read(sst: &Sst, range: Range<u64>, projection: &[usize], batch_rows: usize) -> RecordBatch {
@@ -35,23 +33,11 @@ fn check(rows: &Rows, step: usize) {
     let disk = disk();
     let meta = rows.write(&disk, step, None);
     assert_eq!(meta.rows, count);
-    let (first, last) = (
-        rows.keys.first().unwrap().to_vec(),
-        rows.keys.last().unwrap().to_vec(),
-    );
-    assert_eq!(
-        meta.key_range,
-        Some(KeyRange {
-            min: first,
-            max: last
-        })
-    );
+    let (first, last) = (rows.keys.first().unwrap().to_vec(), rows.keys.last().unwrap().to_vec());
+    assert_eq!(meta.key_range, Some(KeyRange { min: first, max: last }));
     for (name, meta) in [(RunFile::Sst, meta.sst), (RunFile::Keys, meta.keys)] {
         let bytes = contents(&*disk, &file(name));
-        assert_eq!(
-            (bytes.len() as u64, Digest::of(&bytes)),
-            (meta.bytes, meta.digest)
-        );
+        assert_eq!((bytes.len() as u64, Digest::of(&bytes)), (meta.bytes, meta.digest));
     }
     let sst = rows.open(&disk, &meta).unwrap();
     let columns: Vec<usize> = (0..rows.batch.num_columns()).collect();
@@ -67,10 +53,7 @@ fn check_keys(rows: &Rows, sst: &Sst) {
     let map: BTreeMap<&[u8], u64> = rows.keys.iter().zip(0..).collect();
     let mut random = StdRng::seed_from_u64(7);
     let mut probes: Vec<Vec<u8>> = Vec::new();
-    for (key, row) in map
-        .iter()
-        .filter(|(_, row)| *row % 97 == 0 || *row % 256 < 2 || *row + 300 > count)
-    {
+    for (key, row) in map.iter().filter(|(_, row)| *row % 97 == 0 || *row % 256 < 2 || *row + 300 > count) {
         assert_eq!(index.find(key).unwrap(), Some(*row));
         assert_eq!(index.rank(key).unwrap(), Rank::Found(*row));
         let mut probe = key.to_vec();
@@ -93,21 +76,11 @@ fn check_keys(rows: &Rows, sst: &Sst) {
         assert!(index.may_contain(probe).unwrap() || !map.contains_key(&**probe));
         foreign_found += usize::from(index.may_contain(probe).unwrap() && !map.contains_key(&**probe));
     }
-    assert!(
-        foreign_found <= probes.len() / 20,
-        "the filter lets {foreign_found} of {} through",
-        probes.len()
-    );
+    assert!(foreign_found <= probes.len() / 20, "the filter lets {foreign_found} of {} through", probes.len());
     for probes in [sorted, rows.keys.clone()] {
         let mut found = Vec::new();
-        index
-            .find_sorted(&probes, |probe, row| found.push((probe, row)))
-            .unwrap();
-        let want: Vec<_> = probes
-            .iter()
-            .enumerate()
-            .filter_map(|(probe, key)| Some((probe, *map.get(key)?)))
-            .collect();
+        index.find_sorted(&probes, |probe, row| found.push((probe, row))).unwrap();
+        let want: Vec<_> = probes.iter().enumerate().filter_map(|(probe, key)| Some((probe, *map.get(key)?))).collect();
         assert!(found == want, "{} of {} are found", found.len(), want.len());
     }
 }
@@ -139,15 +112,7 @@ fn ranges_and_columns_come_back_exactly() {
     let rows = lineitem(280_000);
     let disk = disk();
     let sst = rows.open(&disk, &rows.write(&disk, 100_000, None)).unwrap();
-    for range in [
-        0..1,
-        16_380..16_390,
-        131_071..131_073,
-        131_072..262_144,
-        100_000..270_001,
-        279_999..280_000,
-        5..5,
-    ] {
+    for range in [0..1, 16_380..16_390, 131_071..131_073, 131_072..262_144, 100_000..270_001, 279_999..280_000, 5..5] {
         let (start, length) = (range.start as usize, (range.end - range.start) as usize);
         for projection in [&[0, 1, 2, 3, 4][..], &[2], &[0, 4], &[]] {
             let want = rows.batch.slice(start, length).project(projection).unwrap();
@@ -156,15 +121,9 @@ fn ranges_and_columns_come_back_exactly() {
             assert_eq!(found.schema(), want.schema());
         }
     }
-    assert_eq!(
-        sst.row(131_072, &[1, 4]).unwrap(),
-        rows.batch.slice(131_072, 1).project(&[1, 4]).unwrap()
-    );
+    assert_eq!(sst.row(131_072, &[1, 4]).unwrap(), rows.batch.slice(131_072, 1).project(&[1, 4]).unwrap());
     let error = sst.row(280_000, &[0]).unwrap_err().to_string();
-    assert!(
-        error.contains("`rows` needs 280001 bytes but only 280000 are left"),
-        "{error}"
-    );
+    assert!(error.contains("`rows` needs 280001 bytes but only 280000 are left"), "{error}");
 }
 
 #[test]
@@ -185,34 +144,16 @@ fn encodings_fit_the_values() {
     let sst = rows.open(&disk, &rows.write(&disk, 140_000, None)).unwrap();
     let metadata = sst.parquet_metadata().unwrap();
     let dictionary = |column: usize| {
-        metadata
-            .row_group(0)
-            .column(column)
-            .encodings()
-            .any(|encoding| encoding == Encoding::RLE_DICTIONARY)
+        metadata.row_group(0).column(column).encodings().any(|encoding| encoding == Encoding::RLE_DICTIONARY)
     };
-    let delta = |column: usize, encoding| {
-        metadata
-            .row_group(0)
-            .column(column)
-            .encodings()
-            .any(|found| found == encoding)
-    };
-    assert!(
-        delta(0, Encoding::DELTA_BINARY_PACKED) && !dictionary(0),
-        "the sorted key"
-    );
+    let delta =
+        |column: usize, encoding| metadata.row_group(0).column(column).encodings().any(|found| found == encoding);
+    assert!(delta(0, Encoding::DELTA_BINARY_PACKED) && !dictionary(0), "the sorted key");
     assert!(dictionary(1) && dictionary(2), "few line numbers and quantities");
     assert!(!dictionary(3), "prices");
-    assert!(
-        delta(4, Encoding::DELTA_LENGTH_BYTE_ARRAY) && !dictionary(4),
-        "comments"
-    );
+    assert!(delta(4, Encoding::DELTA_LENGTH_BYTE_ARRAY) && !dictionary(4), "comments");
     let sorting = metadata.row_group(0).sorting_columns().unwrap();
-    assert_eq!(
-        sorting.iter().map(|column| column.column_idx).collect::<Vec<_>>(),
-        [0, 1]
-    );
+    assert_eq!(sorting.iter().map(|column| column.column_idx).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(metadata.file_metadata().created_by(), Some("rustling-db"));
 }
 
@@ -240,9 +181,7 @@ fn an_empty_run_has_valid_files() {
     assert_eq!(index.find(&[0; 12]).unwrap(), None);
     assert_eq!(index.rank(&[0; 12]).unwrap(), Rank::Absent(0));
     assert!(index.read(0..0).unwrap().is_empty() && sst.deleted(10).unwrap().is_none());
-    index
-        .find_sorted(&lineitem(5).keys, |_, _| panic!("nothing is there"))
-        .unwrap();
+    index.find_sorted(&lineitem(5).keys, |_, _| panic!("nothing is there")).unwrap();
 }
 
 #[test]
@@ -253,23 +192,10 @@ fn a_run_of_deletes_only_gives_their_keys_back() {
     let meta = rows.write(&disk, 1, Some(&deletes));
     assert_eq!((meta.rows, meta.key_range.is_none()), (0, true));
     let deletes_meta = meta.deletes.as_ref().unwrap();
-    assert_eq!(
-        (deletes_meta.count, &*deletes_meta.key_range.max),
-        (20_000, deletes.keys.last().unwrap())
-    );
+    assert_eq!((deletes_meta.count, &*deletes_meta.key_range.max), (20_000, deletes.keys.last().unwrap()));
     let sst = rows.open(&disk, &meta).unwrap();
-    let found = sst
-        .deleted(1_000)
-        .unwrap()
-        .unwrap()
-        .collect::<Result<Vec<_>, _>>()
-        .unwrap();
-    assert_eq!(
-        concat_batches(&rows.schema.key_schema(), &found)
-            .unwrap()
-            .columns(),
-        deletes.key_columns().columns()
-    );
+    let found = sst.deleted(1_000).unwrap().unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(concat_batches(&rows.schema.key_schema(), &found).unwrap().columns(), deletes.key_columns().columns());
     assert_eq!(found[0].schema(), rows.schema.key_schema());
 }
 
@@ -284,21 +210,15 @@ fn views_into_large_buffers_are_written_small() {
         .collect();
     let whole = concat(&long.iter().map(|array| &**array).collect::<Vec<_>>()).unwrap();
     let few = whole.slice(0, 10);
-    let schema = Schema::new(vec![
-        Field::new("id", DataType::Int64, false),
-        Field::new("text", DataType::Utf8View, true),
-    ]);
+    let schema =
+        Schema::new(vec![Field::new("id", DataType::Int64, false), Field::new("text", DataType::Utf8View, true)]);
     let schema = Arc::new(TableSchema::new("t", &schema, &["id"]).unwrap());
     let ids: ArrayRef = Arc::new((0..10).collect::<Int64Array>());
     let batch = RecordBatch::try_new(schema.stored().clone(), vec![ids, few]).unwrap();
     let keys = Keys::from_fixed(8, (0..10).flat_map(encode_i64).collect());
     let mut writer = SstWriter::create(disk(), TABLE, RUN, schema, pool(1)).unwrap();
     writer.append(&keys, &batch).unwrap();
-    assert!(
-        writer.bytes() < 10_000,
-        "{} bytes are held for ten rows",
-        writer.bytes()
-    );
+    assert!(writer.bytes() < 10_000, "{} bytes are held for ten rows", writer.bytes());
 }
 
 #[test]
@@ -307,8 +227,7 @@ fn a_pool_of_one_thread_writes_from_within_itself() {
     let disk = disk();
     let pool = pool(1);
     let meta = pool.install(|| {
-        let mut writer =
-            SstWriter::create(disk.clone(), TABLE, RUN, rows.schema.clone(), pool.clone()).unwrap();
+        let mut writer = SstWriter::create(disk.clone(), TABLE, RUN, rows.schema.clone(), pool.clone()).unwrap();
         for start in (0..450_000).step_by(50_000) {
             let (keys, batch) = rows.slice(start, 50_000);
             writer.append(&keys, &batch).unwrap();
@@ -329,10 +248,7 @@ fn an_unfinished_writer_leaves_nothing() {
     writer.append_deletes(&rows.keys, &rows.key_columns()).unwrap();
     assert_eq!(disk.list(STAGING).unwrap().len(), 3);
     drop(writer);
-    assert_eq!(
-        disk.list("").unwrap().len() + disk.list(STAGING).unwrap().len(),
-        0
-    );
+    assert_eq!(disk.list("").unwrap().len() + disk.list(STAGING).unwrap().len(), 0);
     rows.write(&disk, 200_000, Some(&rows));
     assert_eq!(disk.list(STAGING).unwrap().len(), 0);
 }

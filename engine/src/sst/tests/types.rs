@@ -61,14 +61,10 @@ fn flat_columns(count: usize) -> Columns {
         Timestamp(TimeUnit::Nanosecond, zone),
     ];
     let number = |data_type: &DataType| {
-        cast(&numbers, data_type)
-            .or_else(|_| cast(&cast(&numbers, &Int64).unwrap(), data_type))
-            .unwrap()
+        cast(&numbers, data_type).or_else(|_| cast(&cast(&numbers, &Int64).unwrap(), data_type)).unwrap()
     };
-    let mut columns: Columns = number_types
-        .iter()
-        .map(|data_type| (data_type.to_string(), number(data_type)))
-        .collect();
+    let mut columns: Columns =
+        number_types.iter().map(|data_type| (data_type.to_string(), number(data_type))).collect();
     for data_type in [Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView] {
         columns.push((data_type.to_string(), cast(&texts(count), &data_type).unwrap()));
     }
@@ -87,29 +83,16 @@ fn nested_columns(count: usize) -> Columns {
     ]
     .into();
     let numbers: ArrayRef = Arc::new((0..count as i64).collect::<Int64Array>());
-    let structs: ArrayRef = Arc::new(StructArray::new(
-        members.clone(),
-        vec![numbers, texts(count)],
-        None,
-    ));
+    let structs: ArrayRef = Arc::new(StructArray::new(members.clone(), vec![numbers, texts(count)], None));
     columns.push(("struct".to_owned(), structs.clone()));
     let item = Arc::new(Field::new("item", DataType::Struct(members), false));
     let lengths = OffsetBuffer::from_lengths((0..count).map(|row| usize::from(row % 2 == 0) * 2));
     let values = structs.slice(0, *lengths.last().unwrap() as usize);
-    columns.push((
-        "list".to_owned(),
-        Arc::new(ListArray::new(item.clone(), lengths, values, None)),
-    ));
-    columns.push((
-        "large list".to_owned(),
-        new_null_array(&DataType::LargeList(item), count),
-    ));
+    columns.push(("list".to_owned(), Arc::new(ListArray::new(item.clone(), lengths, values, None))));
+    columns.push(("large list".to_owned(), new_null_array(&DataType::LargeList(item), count)));
     let item = Arc::new(Field::new("x", DataType::Utf8, true));
     let values = cast(&texts(count), &DataType::Utf8).unwrap();
-    columns.push((
-        "fixed list".to_owned(),
-        Arc::new(FixedSizeListArray::new(item, 1, values, None)),
-    ));
+    columns.push(("fixed list".to_owned(), Arc::new(FixedSizeListArray::new(item, 1, values, None))));
     let mut map = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
     for row in 0..count {
         map.keys().append_value(format!("k{row}"));
@@ -121,13 +104,8 @@ fn nested_columns(count: usize) -> Columns {
 }
 
 fn all_types(count: usize) -> (Schema, Vec<ArrayRef>) {
-    let columns: Columns = flat_columns(count)
-        .into_iter()
-        .chain(nested_columns(count))
-        .collect();
-    let fields = columns
-        .iter()
-        .map(|(name, array)| Field::new(name, array.data_type().clone(), true));
+    let columns: Columns = flat_columns(count).into_iter().chain(nested_columns(count)).collect();
+    let fields = columns.iter().map(|(name, array)| Field::new(name, array.data_type().clone(), true));
     let metadata = HashMap::from([("of".to_owned(), "table".to_owned())]);
     let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata);
     (schema, columns.into_iter().map(|(_, array)| array).collect())
@@ -140,18 +118,9 @@ fn every_type_comes_back_as_itself() {
     // The key must ascend.
     columns[3] = Arc::new((0..3_000).collect::<Int64Array>());
     let batch = RecordBatch::try_new(schema.stored().clone(), columns).unwrap();
-    let keys = batch
-        .column(3)
-        .as_primitive::<Int64Type>()
-        .values()
-        .iter()
-        .flat_map(|value| encode_i64(*value))
-        .collect();
-    let rows = Rows {
-        schema: schema.clone(),
-        keys: Keys::from_fixed(8, keys),
-        batch,
-    };
+    let keys =
+        batch.column(3).as_primitive::<Int64Type>().values().iter().flat_map(|value| encode_i64(*value)).collect();
+    let rows = Rows { schema: schema.clone(), keys: Keys::from_fixed(8, keys), batch };
     let disk = disk();
     let sst = rows.open(&disk, &rows.write(&disk, 1_000, None)).unwrap();
     let all: Vec<usize> = (0..rows.batch.num_columns()).collect();

@@ -5,10 +5,7 @@ use std::io::ErrorKind;
 use super::*;
 
 fn fault(effect: Effect) -> Fault {
-    Fault {
-        failure: Failure::Errno(28),
-        effect,
-    }
+    Fault { failure: Failure::Errno(28), effect }
 }
 
 #[test]
@@ -21,19 +18,8 @@ fn every_call_is_counted_and_can_fail() {
     drop(lock);
     use Operation::*;
     let operations: Vec<Operation> = disk.calls().iter().map(|call| call.operation).collect();
-    assert_eq!(
-        operations,
-        [
-            Create, Append, SyncFile, SyncDir, Lock, Open, Map, Open, ReadAt, List
-        ]
-    );
-    assert_eq!(
-        disk.calls()[6],
-        Call {
-            operation: Map,
-            path: "a".to_owned()
-        }
-    );
+    assert_eq!(operations, [Create, Append, SyncFile, SyncDir, Lock, Open, Map, Open, ReadAt, List]);
+    assert_eq!(disk.calls()[6], Call { operation: Map, path: "a".to_owned() });
     disk.fail_at(10, fault(Effect::Before));
     assert_eq!(disk.list("").unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(disk.list("").unwrap(), ["LOCK", "a"], "a fault strikes once");
@@ -41,22 +27,16 @@ fn every_call_is_counted_and_can_fail() {
 
 #[test]
 fn a_call_may_fail_before_or_after_its_effect() {
-    for (effect, made) in [
-        (Effect::Before, false),
-        (Effect::Short, false),
-        (Effect::Lost, false),
-        (Effect::After, true),
-    ] {
+    for (effect, made) in
+        [(Effect::Before, false), (Effect::Short, false), (Effect::Lost, false), (Effect::After, true)]
+    {
         let disk = SimDisk::new();
         disk.fail_at(0, fault(effect));
         assert!(disk.create("a").is_err());
         assert_eq!(disk.open("a").is_ok(), made, "{effect:?}");
         disk.fail_at(2, fault(effect));
         assert!(disk.lock("LOCK").is_err());
-        assert!(
-            disk.lock("LOCK").unwrap().is_some(),
-            "a lock that was refused is not held"
-        );
+        assert!(disk.lock("LOCK").unwrap().is_some(), "a lock that was refused is not held");
     }
 }
 
@@ -70,11 +50,7 @@ fn a_short_append_leaves_half() {
 
 #[test]
 fn a_failed_sync_keeps_its_bytes_pending_or_drops_them() {
-    let (lost, zero, kept) = (
-        Some(b"ab".as_slice()),
-        Some(b"ab\0".as_slice()),
-        Some(b"abc".as_slice()),
-    );
+    let (lost, zero, kept) = (Some(b"ab".as_slice()), Some(b"ab\0".as_slice()), Some(b"abc".as_slice()));
     for (effect, expected) in [
         (Effect::Before, [lost, zero, kept].as_slice()),
         (Effect::After, &[kept]),
@@ -87,11 +63,7 @@ fn a_failed_sync_keeps_its_bytes_pending_or_drops_them() {
         assert!(file.sync().is_err());
         expect(&disk, "a", expected);
         let whole = disk.open("a").unwrap();
-        assert_eq!(
-            read_whole(&*whole).unwrap(),
-            b"abc".as_slice(),
-            "readers still find them"
-        );
+        assert_eq!(read_whole(&*whole).unwrap(), b"abc".as_slice(), "readers still find them");
     }
 }
 
@@ -117,9 +89,7 @@ fn after_a_power_cut_nothing_works_and_nothing_is_noted() {
         assert!(file.append(b"d").is_err());
         disk.open("a")
     };
-    assert!(
-        reader.is_err() && disk.create("b").is_err() && disk.lock("LOCK").is_err() && disk.list("").is_err()
-    );
+    assert!(reader.is_err() && disk.create("b").is_err() && disk.lock("LOCK").is_err() && disk.list("").is_err());
     disk.mark(1);
     assert_eq!(disk.boundaries(), before + 1, "only the append before the cut");
     assert!(disk.marks(usize::MAX).is_empty());
