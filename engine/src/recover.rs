@@ -87,9 +87,7 @@ fn newest_manifest(disk: &dyn Disk) -> Result<Option<ManifestId>> {
 
 /// Creates a database in a folder without a manifest. A log with records would mean that the manifest was lost.
 fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Result<(State, OpenReport)> {
-    for folder in [path::MANIFESTS, path::WAL, path::TABLES, path::STAGING] {
-        disk.create_dir(folder).map_err(at("create", folder))?;
-    }
+    create_folders(&*disk)?;
     disk.sync_dir("").map_err(at("sync", "the database folder"))?;
     for name in disk.list(path::WAL).map_err(at("list", path::WAL))? {
         let path = format!("{}/{name}", path::WAL);
@@ -125,6 +123,13 @@ fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Res
     Ok((state, OpenReport { created: true, ..OpenReport::default() }))
 }
 
+fn create_folders(disk: &dyn Disk) -> Result<()> {
+    for folder in [path::MANIFESTS, path::WAL, path::TABLES, path::STAGING] {
+        disk.create_dir(folder).map_err(at("create", folder))?;
+    }
+    Ok(())
+}
+
 /// Reads back what a manifest and the log behind it say.
 fn recover(
     disk: Arc<dyn Disk>,
@@ -144,6 +149,8 @@ fn recover(
     };
     let replayed = replay(&disk, manifest.database.0, manifest.wal_floor, known_end, &mut visit)?;
     check_announced(&manifest, digest, &replayed)?;
+    // A copy of a database may lack the folders that were empty.
+    create_folders(&*disk)?;
     let swept = sweep_folder(&*disk, &manifest)?;
     let last_seq = manifest.last_seq.max(replayed.last_seq);
     let (end, sealed) = (replayed.end, replayed.sealed);

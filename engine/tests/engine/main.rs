@@ -5,6 +5,8 @@
 
 mod crash;
 mod fixture;
+mod golden;
 mod model;
 mod protocol;
+mod threads;
 mod typed;

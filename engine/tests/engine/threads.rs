@@ -1,0 +1,165 @@
+//! Real threads: writers, readers, flushes, compactions and loads at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use rustling_engine::config::Options;
+use rustling_engine::database::Database;
+use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::error::Error;
+use rustling_engine::load::run::LoadOptions;
+use rustling_engine::load::sink::OnConflict;
+use rustling_engine::read::source::KeyInterval;
+use rustling_engine::rows::change::WriteBatch;
+
+use crate::fixture::{MemorySource, contents, rows, schema};
+
+fn database(options: Options) -> Database {
+    let db = Database::open(Arc::new(MemoryDisk::new()), options).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    db
+}
+
+fn small() -> Options {
+    Options { memory_bytes: 1 << 20, memtable_bytes: 64 << 10, compact_runs: 4, ..Options::default() }
+}
+
+#[test]
+fn of_many_inserts_of_one_key_exactly_one_succeeds() {
+    let db = database(Options::default());
+    let inserted = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (db, inserted) = (&db, &inserted);
+            scope.spawn(move || {
+                for key in 0..200 {
+                    let row = rows(&[(key, format!("thread {thread}"))]);
+                    match db.write(WriteBatch::new().insert("t", row)) {
+                        Ok(_) => drop(inserted.fetch_add(1, Ordering::Relaxed)),
+                        Err(Error::DuplicateKey { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(inserted.into_inner(), 200);
+    assert_eq!(contents(&db).unwrap()["t"].len(), 200);
+    db.close().unwrap();
+}
+
+#[test]
+fn writers_that_wait_together_share_syncs() {
+    let db = database(Options::default());
+    let before = db.report().wal_syncs;
+    std::thread::scope(|scope| {
+        for thread in 0..64 {
+            let db = &db;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let key = thread * 1000 + round;
+                    db.write(WriteBatch::new().upsert("t", rows(&[(key, "x".to_owned())]))).unwrap();
+                }
+            });
+        }
+    });
+    let syncs = db.report().wal_syncs - before;
+    assert!(syncs < 64 * 50, "{syncs} syncs for {} commits", 64 * 50);
+    assert_eq!(contents(&db).unwrap()["t"].len(), 64 * 50);
+}
+
+/// Every write sets a pair of keys to one value; a reader that sees them differ saw half a write.
+#[test]
+fn readers_see_whole_writes_and_stable_snapshots() {
+    let db = database(small());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for writer in 0..2i64 {
+            let (db, stop) = (&db, &stop);
+            scope.spawn(move || {
+                for round in 0..1500 {
+                    let value = format!("{round:0>64}");
+                    let pair = [(writer * 2, value.clone()), (writer * 2 + 1, value.clone()), (100 + round, value)];
+                    db.write(WriteBatch::new().upsert("t", rows(&pair))).unwrap();
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+        for _ in 0..2 {
+            let (db, stop) = (&db, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let table = db.snapshot().table("t").unwrap();
+                    let read = || {
+                        let mut found = BTreeMap::new();
+                        for batch in table.scan(&KeyInterval::ALL, &[0, 1]).unwrap() {
+                            let batch = batch.unwrap();
+                            let keys = batch.column(0).as_primitive::<Int64Type>();
+                            let values = batch.column(1).as_string::<i32>();
+                            found.extend((0..batch.num_rows()).map(|row| (keys.value(row), values.value(row).to_owned())));
+                        }
+                        found
+                    };
+                    let (first, second) = (read(), read());
+                    assert_eq!(first, second, "a snapshot changed");
+                    for writer in 0..2 {
+                        assert_eq!(first.get(&(writer * 2)), first.get(&(writer * 2 + 1)), "half a write");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(contents(&db).unwrap()["t"].len(), 4 + 1500);
+    db.close().unwrap();
+}
+
+#[test]
+fn memory_stays_within_its_limit_and_runs_are_compacted() {
+    let options = small();
+    let limit = options.memory_bytes / 2;
+    let db = database(options);
+    let value = "x".repeat(1000);
+    for round in 0..400i64 {
+        let batch: Vec<(i64, String)> = (0..50).map(|row| ((round * 37 + row * 11) % 5000, value.clone())).collect();
+        db.write(WriteBatch::new().upsert("t", rows(&batch))).unwrap();
+        let bytes: usize = db.report().tables.iter().map(|table| table.memtable_bytes).sum();
+        assert!(bytes <= limit + (128 << 10), "{bytes} bytes of memtables, the limit is {limit}");
+    }
+    let report = db.report();
+    assert!(report.flushes > 20 && report.compactions > 0, "{report:?}");
+    db.close().unwrap();
+    assert!(matches!(db.write(WriteBatch::new().upsert("t", rows(&[(1, String::new())]))), Err(Error::Closed)));
+}
+
+#[test]
+fn a_load_and_writes_at_once_leave_every_key_with_the_newest_value() {
+    let db = database(small());
+    let done = AtomicBool::new(false);
+    let loaded: Vec<(i64, String)> = (0..20_000).map(|key| (key, "loaded".to_owned())).collect();
+    std::thread::scope(|scope| {
+        let (db, done) = (&db, &done);
+        scope.spawn(move || {
+            let mut source = MemorySource::new(loaded.chunks(500).map(rows).collect());
+            let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
+            let report = db.load("t", &mut source, &options).unwrap();
+            assert_eq!(report.rows_loaded, 20_000);
+            done.store(true, Ordering::Release);
+        });
+        scope.spawn(move || {
+            let mut key = 0;
+            while !done.load(Ordering::Acquire) {
+                db.write(WriteBatch::new().upsert("t", rows(&[(key % 20_000, "written".to_owned())]))).unwrap();
+                key += 7;
+            }
+            db.write(WriteBatch::new().upsert("t", rows(&[(3, "after".to_owned())]))).unwrap();
+        });
+    });
+    let found = contents(&db).unwrap();
+    assert_eq!(found["t"].len(), 20_000);
+    assert_eq!(found["t"][&3], "after");
+    assert!(found["t"].values().any(|value| value == "loaded"));
+    db.close().unwrap();
+}
