@@ -48,8 +48,12 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     let rows = closed.rows();
     let runs = closed.open(SeqRange { first, last })?;
     closed.publish(VersionEdit::Flushed { table: id, memtable: memtable.clone(), runs, through: last })?;
+    let name = table.name.clone();
+    let retired = Arc::downgrade(memtable);
+    drop(view);
+    state.retire(retired);
     state.counters.flushes.fetch_add(1, Ordering::Relaxed);
-    tracing::info!(table = %table.name, rows, through = last.0, "flushed a memtable");
+    tracing::info!(table = %name, rows, through = last.0, "flushed a memtable");
     Ok(true)
 }
 

@@ -281,6 +281,7 @@ fn assemble(
         compacting: Mutex::new(()),
         flushing: Mutex::new(()),
         gate: RwLock::new(()),
+        retired: Mutex::default(),
         obsolete: Mutex::default(),
         next_run,
         poison: OnceLock::new(),

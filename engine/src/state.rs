@@ -18,6 +18,7 @@ use crate::config::Options;
 use crate::disk::api::{Disk, DiskLock};
 use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
+use crate::memtable::table::Memtable;
 use crate::read::snapshot::TableSnapshot;
 use crate::version::manifest::Manifest;
 use crate::version::run::Run;
@@ -87,6 +88,8 @@ pub struct State {
     pub flushing: Mutex<()>,
     /// See the file's header.
     pub gate: RwLock<()>,
+    /// Flushed memtables that snapshots may still need, oldest first.
+    pub retired: Mutex<VecDeque<Weak<Memtable>>>,
     /// Runs to remove once nobody reads them.
     pub obsolete: Mutex<VecDeque<Obsolete>>,
     /// The next run id.
@@ -180,6 +183,24 @@ impl State {
     pub fn snapshot(&self, name: &str) -> Result<TableSnapshot> {
         let current = self.current();
         Ok(TableSnapshot::new(current.view.named(name)?.clone(), current.visible))
+    }
+
+    /// Notes a memtable that is in runs now. If snapshots keep more than a quarter of the memory in such memtables, the
+    /// oldest are given up.
+    pub fn retire(&self, memtable: Weak<Memtable>) {
+        let limit = self.options.memory_bytes / 4;
+        let mut retired = locked(&self.retired);
+        retired.push_back(memtable);
+        retired.retain(|memtable| memtable.strong_count() > 0);
+        let mut kept: usize = retired.iter().filter_map(Weak::upgrade).map(|memtable| memtable.size_bytes()).sum();
+        while kept > limit
+            && let Some(oldest) = retired.pop_front()
+        {
+            if let Some(oldest) = oldest.upgrade() {
+                kept -= oldest.size_bytes();
+                oldest.expire(limit);
+            }
+        }
     }
 
     /// A run id that was never given out.

@@ -7,11 +7,11 @@
 //! to a [`RowChunk`] until it is full. A frozen memtable never changes.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use arrow::array::RecordBatch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::SeqNo;
 use crate::memtable::row_chunk::RowChunk;
 use crate::rows::change::SortedChanges;
@@ -42,6 +42,8 @@ pub struct Memtable {
     /// Oldest first.
     chunks: RwLock<Vec<Chunk>>,
     size_bytes: AtomicUsize,
+    /// Set when its changes were given up, to the limit in bytes that was exceeded.
+    expired: OnceLock<usize>,
     /// First and last sequence number; 0 where there is none yet.
     first_seq: AtomicU64,
     last_seq: AtomicU64,
@@ -58,6 +60,7 @@ impl Memtable {
             key_width,
             chunks: RwLock::new(Vec::new()),
             size_bytes: AtomicUsize::new(0),
+            expired: OnceLock::new(),
             first_seq: AtomicU64::new(0),
             last_seq: AtomicU64::new(0),
         })
@@ -66,6 +69,21 @@ impl Memtable {
     /// Bytes in memory, about.
     pub fn size_bytes(&self) -> usize {
         self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Gives its changes up, which are in runs by now, because snapshots that need them keep more than `limit` bytes.
+    /// Who reads them from now on gets [`Error::SnapshotTooOld`].
+    pub fn expire(&self, limit: usize) {
+        let _ = self.expired.set(limit);
+        self.chunks.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Refuses to read for a snapshot at `seq` if the changes were given up.
+    fn check_kept(&self, seq: SeqNo) -> Result<()> {
+        match self.expired.get() {
+            Some(limit) => Err(Error::SnapshotTooOld { seq, bytes: self.size_bytes(), limit: *limit }),
+            None => Ok(()),
+        }
     }
 
     /// First and last sequence number of its changes; `None` if there are none.
@@ -118,9 +136,11 @@ impl Memtable {
     /// its row (stored columns).
     ///
     /// # Errors
-    /// None in practice.
+    /// [`Error::SnapshotTooOld`].
     pub fn get(&self, key: &[u8], seq: SeqNo) -> Result<Option<Option<RecordBatch>>> {
-        for chunk in self.newest_first() {
+        let chunks = self.newest_first();
+        self.check_kept(seq)?;
+        for chunk in chunks {
             let found = match chunk {
                 Chunk::Rows { first, chunk, .. } if first <= seq => chunk.get(key, seq)?,
                 Chunk::Columns { seq: at, changes } if at <= seq => changes.keys.position(key).ok().map(|index| {
@@ -136,23 +156,30 @@ impl Memtable {
     }
 
     /// Whether a key has a change above `after` and at or below `seq`, and if so whether it is a row (not a deletion).
-    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Option<bool> {
-        self.newest_first().find_map(|chunk| match chunk {
+    ///
+    /// # Errors
+    /// [`Error::SnapshotTooOld`].
+    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Result<Option<bool>> {
+        let mut chunks = self.newest_first();
+        self.check_kept(seq)?;
+        Ok(chunks.find_map(|chunk| match chunk {
             Chunk::Rows { first, chunk, .. } if first <= seq => chunk.find(key, after, seq),
             Chunk::Columns { seq: at, changes } if after < at && at <= seq => {
                 changes.keys.position(key).ok().map(|index| !changes.is_deleted(index))
             }
             Chunk::Rows { .. } | Chunk::Columns { .. } => None,
-        })
+        }))
     }
 
     /// All changes at or below `seq`, newest chunk first; within a chunk each key once, across chunks not.
     ///
     /// # Errors
-    /// None in practice.
+    /// [`Error::SnapshotTooOld`].
     pub fn visible(&self, seq: SeqNo) -> Result<Vec<VisibleChunk>> {
         let mut visible = Vec::new();
-        for chunk in self.newest_first() {
+        let chunks = self.newest_first();
+        self.check_kept(seq)?;
+        for chunk in chunks {
             let changes = match chunk {
                 Chunk::Columns { seq: at, changes } if at <= seq => changes,
                 Chunk::Rows { first, chunk, sealed_at } if first <= seq => match sealed_at {

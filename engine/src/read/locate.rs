@@ -27,7 +27,9 @@ pub fn contains(snapshot: &TableSnapshot, keys: &Keys, after: SeqNo) -> Result<V
     for memtable in &snapshot.table().memtables {
         if memtable.seq_range().is_some_and(|(_, last)| last > after) {
             for (key, has_row) in keys.iter().zip(&mut probe.has_row) {
-                *has_row = has_row.or_else(|| memtable.find(key, after, snapshot.seq()));
+                if has_row.is_none() {
+                    *has_row = memtable.find(key, after, snapshot.seq())?;
+                }
             }
         }
     }

@@ -74,7 +74,8 @@ fn rows(numbers: std::ops::Range<i32>, word: &str) -> RecordBatch {
 }
 
 fn notes(list: &[&str]) -> RecordBatch {
-    RecordBatch::try_from_iter_with_nullable([("note", Arc::new(StringArray::from(list.to_vec())) as ArrayRef, true)]).unwrap()
+    RecordBatch::try_from_iter_with_nullable([("note", Arc::new(StringArray::from(list.to_vec())) as ArrayRef, true)])
+        .unwrap()
 }
 
 /// Runs with and without deleted keys, a table without a key, and a log with rows in both forms.
@@ -82,7 +83,8 @@ fn write(folder: &Path) {
     let db = open(folder);
     db.create_table("typed", &schema(), &["region", "number"]).unwrap();
     db.create_table("notes", &notes(&[]).schema(), &[]).unwrap();
-    db.write(WriteBatch::new().upsert("typed", rows(0..300, "north")).insert("notes", notes(&["first", "second"]))).unwrap();
+    db.write(WriteBatch::new().upsert("typed", rows(0..300, "north")).insert("notes", notes(&["first", "second"])))
+        .unwrap();
     db.flush("typed").unwrap();
     let gone = rows(10..20, "north").project(&[0, 1]).unwrap();
     db.write(WriteBatch::new().delete("typed", gone).upsert("typed", rows(0..5, "south"))).unwrap();
@@ -144,11 +146,13 @@ fn files_written_today_have_the_bytes_of_the_golden_ones() {
     let golden = folder().join("v1");
     for file in ["tables/0000000001/00000000000000000001.keys", "tables/0000000001/00000000000000000002.keys"] {
         // A key index names the digest of its SST, whose bytes may change with the Parquet writer: compare the keys.
-        let (today, golden) = (std::fs::read(today.path().join(file)).unwrap(), std::fs::read(golden.join(file)).unwrap());
+        let (today, golden) =
+            (std::fs::read(today.path().join(file)).unwrap(), std::fs::read(golden.join(file)).unwrap());
         let groups = 8..today.len().min(600);
         assert_eq!(today[groups.clone()], golden[groups], "{file}");
     }
-    let names: Vec<_> = std::fs::read_dir(golden.join(path::MANIFESTS)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(golden.join(path::MANIFESTS)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let [name] = names.as_slice() else { panic!("one manifest, not {names:?}") };
     let id: ManifestId = path::parse_manifest(&name.to_string_lossy()).unwrap();
     let bytes = std::fs::read(golden.join(path::manifest(id))).unwrap();

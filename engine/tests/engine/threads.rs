@@ -99,7 +99,9 @@ fn readers_see_whole_writes_and_stable_snapshots() {
                             let batch = batch.unwrap();
                             let keys = batch.column(0).as_primitive::<Int64Type>();
                             let values = batch.column(1).as_string::<i32>();
-                            found.extend((0..batch.num_rows()).map(|row| (keys.value(row), values.value(row).to_owned())));
+                            found.extend(
+                                (0..batch.num_rows()).map(|row| (keys.value(row), values.value(row).to_owned())),
+                            );
                         }
                         found
                     };
@@ -114,6 +116,28 @@ fn readers_see_whole_writes_and_stable_snapshots() {
     });
     assert_eq!(contents(&db).unwrap()["t"].len(), 4 + 1500);
     db.close().unwrap();
+}
+
+#[test]
+fn a_snapshot_that_keeps_too_much_is_told_so_and_new_ones_are_fine() {
+    let db = database(small());
+    let value = "x".repeat(1000);
+    let old: Vec<_> = (0..40i64)
+        .map(|round| {
+            let batch: Vec<(i64, String)> = (0..50).map(|row| (round * 50 + row, value.clone())).collect();
+            db.write(WriteBatch::new().upsert("t", rows(&batch))).unwrap();
+            let snapshot = db.snapshot();
+            db.flush("t").unwrap();
+            snapshot
+        })
+        .collect();
+    let first = old[0].table("t").unwrap();
+    let error = first.scan(&KeyInterval::ALL, &[0]).err().unwrap();
+    assert!(matches!(error, Error::SnapshotTooOld { .. }), "{error}");
+    let last = old[39].table("t").unwrap();
+    let count: usize = last.scan(&KeyInterval::ALL, &[0]).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+    assert_eq!(count, 2000);
+    assert_eq!(contents(&db).unwrap()["t"].len(), 2000);
 }
 
 #[test]
