@@ -7,8 +7,9 @@
 //! Start at [`database::Database`]. ARCHITECTURE.md walks the five paths: write, flush, compaction, scan, get.
 
 // Ground: what everything names.
-pub mod error;
 pub mod id;
+pub mod damage;
+pub mod error;
 
 pub mod config;
 
