@@ -1,3 +1,5 @@
+//! Tests of the schema text.
+
 use super::*;
 
 fn one(data_type: &str) -> DataType {

@@ -1,0 +1,144 @@
+//! The file source of clean runs: DataFusion's Parquet source under a type of our own.
+//!
+//! In: a [`ParquetSource`]. Out: the same behaviour, with every source that comes back wrapped again.
+//! Invariants: a plan never holds the bare [`ParquetSource`]. DataFusion's protobuf encoding knows that type and writes
+//! it without the runs that its files carry; this type it does not know, so it asks for a codec or fails, and nothing
+//! is lost in silence.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource, ParquetSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
+use datafusion_datasource::morsel::Morselizer;
+use object_store::ObjectStore;
+
+/// Reads the rows of clean runs.
+#[derive(Clone, Debug)]
+pub struct RunSource {
+    parquet: ParquetSource,
+}
+
+impl RunSource {
+    /// Wraps a source whose files carry their runs.
+    pub fn new(parquet: ParquetSource) -> Self {
+        Self { parquet }
+    }
+}
+
+fn wrap(source: &Arc<dyn FileSource>) -> Result<Arc<dyn FileSource>> {
+    match source.downcast_ref::<ParquetSource>() {
+        Some(parquet) => Ok(Arc::new(RunSource::new(parquet.clone()))),
+        None => Err(DataFusionError::Internal(format!("a Parquet source became a {} source", source.file_type()))),
+    }
+}
+
+impl FileSource for RunSource {
+    fn create_file_opener(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Arc<dyn FileOpener>> {
+        self.parquet.create_file_opener(store, config, partition)
+    }
+
+    fn create_morselizer(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Box<dyn Morselizer>> {
+        self.parquet.create_morselizer(store, config, partition)
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.parquet.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        let source = self.parquet.with_batch_size(batch_size);
+        // It cannot be of another type; if it were, it would read the same rows.
+        wrap(&source).unwrap_or(source)
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.parquet.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.parquet.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.parquet.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        self.parquet.file_type()
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match t {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => f.write_str(", rustling=clean runs")?,
+            DisplayFormatType::TreeRender => writeln!(f, "rustling=clean runs")?,
+        }
+        self.parquet.fmt_extra(t, f)
+    }
+
+    fn supports_repartitioning(&self) -> bool {
+        self.parquet.supports_repartitioning()
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        file_min_size: usize,
+        ordering: Option<LexOrdering>,
+        config: &FileScanConfig,
+    ) -> Result<Option<FileScanConfig>> {
+        self.parquet.repartitioned(target_partitions, file_min_size, ordering, config)
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let pushed = self.parquet.try_pushdown_filters(filters, config)?;
+        let updated_node = pushed.updated_node.as_ref().map(wrap).transpose()?;
+        Ok(FilterPushdownPropagation { filters: pushed.filters, updated_node })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        properties: &EquivalenceProperties,
+    ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        self.parquet.try_pushdown_sort(order, properties)?.try_map(|source| wrap(&source))
+    }
+
+    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        self.parquet.reorder_files(files)
+    }
+
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
+        self.parquet.try_pushdown_projection(projection)?.as_ref().map(wrap).transpose()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.parquet.apply_expressions(f)
+    }
+}

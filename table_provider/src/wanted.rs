@@ -1,0 +1,42 @@
+//! Which columns and how many rows of a leaf are wanted.
+//!
+//! In: the user's schema, a projection. Out: [`Wanted`], and batches brought into its form.
+//! Invariants: the schema is the projected user's one, free of what the engine notes on stored columns, so that all
+//! leaves of a scan have the same.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use datafusion::error::Result;
+
+/// What of the rows is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Schema of the projected columns.
+    pub schema: SchemaRef,
+    /// The projected columns, as indexes of the user's columns, in any order.
+    pub projection: Vec<usize>,
+    /// Rows of each partition at most.
+    pub fetch: Option<usize>,
+}
+
+impl Wanted {
+    /// Some columns of a table.
+    ///
+    /// # Errors
+    /// Arrow's, for a column that is not there.
+    pub fn new(user: &SchemaRef, projection: Vec<usize>, fetch: Option<usize>) -> Result<Self> {
+        Ok(Self { schema: Arc::new(user.project(&projection)?), projection, fetch })
+    }
+
+    /// A batch of the projected columns under the projected schema; `columns` says where each of them is in `batch`.
+    ///
+    /// # Errors
+    /// Arrow's, for columns that do not fit.
+    pub fn retype(&self, batch: &RecordBatch, columns: &[usize]) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = columns.iter().map(|index| batch.column(*index).clone()).collect();
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}

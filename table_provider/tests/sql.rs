@@ -1,0 +1,21 @@
+//! SQL on the engine: every answer against a model, every refusal by its text, every plan by its nodes.
+
+#[path = "sql/fixture.rs"]
+mod fixture;
+
+#[path = "sql/catalog.rs"]
+mod catalog;
+#[path = "sql/differential.rs"]
+mod differential;
+#[path = "sql/explain.rs"]
+mod explain;
+#[path = "sql/insert.rs"]
+mod insert;
+#[path = "sql/refuse.rs"]
+mod refuse;
+#[path = "sql/scan.rs"]
+mod scan;
+#[path = "sql/snapshot.rs"]
+mod snapshot;
+#[path = "sql/store.rs"]
+mod store;
