@@ -1,5 +1,8 @@
 //! SQL on the engine: every answer against a model, every refusal by its text, every plan by its nodes.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "a random test prints what it did")]
+
 #[path = "sql/fixture.rs"]
 mod fixture;
 
