@@ -5,6 +5,7 @@
 //! its key bounds: then each of its rows is live, and any reader of Parquet may read it. What overlaps is merged;
 //! a merge is cut into key intervals that can be read side by side.
 
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -39,9 +40,8 @@ pub struct MergePart {
     sources: Vec<Source>,
 }
 
-/// Sources that overlap, and the last key of any.
+/// Sources, or parts of sources, that lie in one interval of keys.
 struct Overlap {
-    max: Vec<u8>,
     /// Place of each in the order of sources, and the source.
     sources: Vec<(usize, Source)>,
 }
@@ -55,11 +55,11 @@ impl ScanPlan {
     pub fn new(snapshot: &TableSnapshot, partitions: usize) -> Result<Self> {
         let mut plan = Self { clean: Vec::new(), memory: Vec::new(), merged: Vec::new() };
         let sources = Source::all(snapshot.table(), snapshot.seq())?;
-        for overlap in overlaps(sources) {
+        for overlap in overlaps(sources)? {
             match overlap.sources.as_slice() {
                 [(_, Source::Rows(run, _))] => plan.clean.push(run.clone()),
                 [(_, Source::Deleted(..))] => {}
-                [(_, Source::Changes(chunk, _))] => plan.memory.extend(live_rows(chunk)?),
+                [(_, Source::Changes(chunk, keys))] => plan.memory.extend(live_rows(chunk, keys)?),
                 _ => plan.merged.extend(cut(snapshot, overlap, partitions)?),
             }
         }
@@ -99,31 +99,69 @@ impl MergePart {
     }
 }
 
-/// Groups sources whose key bounds overlap, directly or through others; in key order.
-fn overlaps(sources: Vec<Source>) -> Vec<Overlap> {
-    let mut bounded: Vec<(Vec<u8>, Vec<u8>, usize, Source)> = (sources.into_iter().enumerate())
-        .filter_map(|(place, source)| source.bounds().map(|(min, max)| (min, max, place, source)))
-        .collect();
-    bounded.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut overlaps: Vec<Overlap> = Vec::new();
-    for (min, max, place, source) in bounded {
-        match overlaps.last_mut().filter(|last| min <= last.max) {
-            Some(last) => {
-                last.max = max.max(std::mem::take(&mut last.max));
-                last.sources.push((place, source));
-            }
-            None => overlaps.push(Overlap { max, sources: vec![(place, source)] }),
-        }
+/// Groups runs whose key bounds overlap, directly or through others, and adds to each group, and to each gap between
+/// two, the keys of memtables and the deleted keys that lie in it. In key order.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`]; the disk's.
+fn overlaps(sources: Vec<Source>) -> Result<Vec<Overlap>> {
+    let (rows, others): (Vec<_>, Vec<_>) =
+        sources.into_iter().enumerate().partition(|(_, source)| matches!(source, Source::Rows(..)));
+    let groups = run_groups(rows);
+    let mut overlaps = Vec::with_capacity(2 * groups.len() + 1);
+    let mut start = Bound::Unbounded;
+    for (min, max, rows) in groups {
+        let gap = KeyInterval { start, end: Bound::Excluded(min.clone()) };
+        overlaps.push(Overlap { sources: parts(&others, &gap)? });
+        let group = KeyInterval { start: Bound::Included(min), end: Bound::Included(max.clone()) };
+        let mut sources = parts(&others, &group)?;
+        sources.extend(rows);
+        sources.sort_by_key(|(place, _)| *place);
+        overlaps.push(Overlap { sources });
+        start = Bound::Excluded(max);
     }
-    for overlap in &mut overlaps {
-        overlap.sources.sort_by_key(|(place, _)| *place);
-    }
-    overlaps
+    overlaps.push(Overlap { sources: parts(&others, &KeyInterval { start, end: Bound::Unbounded })? });
+    overlaps.retain(|overlap| !overlap.sources.is_empty());
+    Ok(overlaps)
 }
 
-/// The rows of a chunk that no other source overlaps, in key order.
-fn live_rows(chunk: &VisibleChunk) -> Result<Option<RecordBatch>> {
-    let rows: Vec<u32> = chunk.rows.iter().copied().filter(|row| *row != DELETED).collect();
+/// First key, last key and rows of runs that overlap, directly or through others; in key order.
+type RunGroup = (Vec<u8>, Vec<u8>, Vec<(usize, Source)>);
+
+fn run_groups(rows: Vec<(usize, Source)>) -> Vec<RunGroup> {
+    let mut bounded: Vec<_> = (rows.into_iter())
+        .filter_map(|(place, source)| {
+            let Source::Rows(run, _) = &source else { return None };
+            let range = run.meta().files.key_range.clone()?;
+            Some((range.min, range.max, (place, source)))
+        })
+        .collect();
+    bounded.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut groups: Vec<RunGroup> = Vec::new();
+    for (min, max, source) in bounded {
+        match groups.last_mut().filter(|(_, last, _)| min <= *last) {
+            Some((_, last, sources)) => {
+                *last = max.max(std::mem::take(last));
+                sources.push(source);
+            }
+            None => groups.push((min, max, vec![source])),
+        }
+    }
+    groups
+}
+
+/// The parts of some sources in an interval.
+fn parts(sources: &[(usize, Source)], interval: &KeyInterval) -> Result<Vec<(usize, Source)>> {
+    let mut parts = Vec::new();
+    for (place, source) in sources {
+        parts.extend(source.clone().within(interval)?.map(|part| (*place, part)));
+    }
+    Ok(parts)
+}
+
+/// The rows of a part of a chunk that no other source overlaps, in key order.
+fn live_rows(chunk: &VisibleChunk, keys: &Range<usize>) -> Result<Option<RecordBatch>> {
+    let rows: Vec<u32> = chunk.rows[keys.clone()].iter().copied().filter(|row| *row != DELETED).collect();
     if rows.is_empty() {
         return Ok(None);
     }
@@ -144,10 +182,10 @@ fn cut(snapshot: &TableSnapshot, overlap: Overlap, partitions: usize) -> Result<
         }
     }
     let mut merged = Vec::new();
-    for range in KeyInterval::between(&cuts) {
+    for interval in KeyInterval::between(&cuts) {
         let mut within = Vec::new();
         for source in &sources {
-            within.extend(source.clone().within(&range)?);
+            within.extend(source.clone().within(&interval)?);
         }
         if !within.is_empty() {
             merged.push(MergePart { snapshot: snapshot.clone(), sources: within });

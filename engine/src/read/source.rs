@@ -127,22 +127,22 @@ impl Source {
         Ok(sources)
     }
 
-    /// The part of a whole source in a key range; `None` if there is nothing.
+    /// The part of it that lies in an interval of keys; `None` if there is nothing.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.
-    pub fn within(self, range: &KeyInterval) -> Result<Option<Self>> {
+    pub fn within(self, interval: &KeyInterval) -> Result<Option<Self>> {
         let part = match self {
-            Self::Changes(chunk, _) => {
-                let positions = range.positions(&chunk.keys);
+            Self::Changes(chunk, part) => {
+                let positions = common(&part, &interval.positions(&chunk.keys));
                 Self::Changes(chunk, positions)
             }
-            Self::Rows(run, _) => {
-                let rows = range.rows(run.sst().key_index())?;
+            Self::Rows(run, part) => {
+                let rows = common(&part, &interval.rows(run.sst().key_index())?);
                 Self::Rows(run, rows)
             }
-            Self::Deleted(keys, _) => {
-                let positions = range.positions(&keys);
+            Self::Deleted(keys, part) => {
+                let positions = common(&part, &interval.positions(&keys));
                 Self::Deleted(keys, positions)
             }
         };
@@ -162,33 +162,23 @@ impl Source {
         self.len() == 0
     }
 
-    /// Its key at a position counted from the first one; the source is whole.
+    /// Its key at a position counted from its first one.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.
     pub fn key_at(&self, position: u64) -> Result<Vec<u8>> {
-        let of = |keys: &Keys| usize::try_from(position).map(|at| keys.get(at).to_vec()).unwrap_or_default();
+        let of = |keys: &Keys, part: &Range<usize>| {
+            usize::try_from(position).map(|at| keys.get(part.start + at).to_vec()).unwrap_or_default()
+        };
         Ok(match self {
-            Self::Changes(chunk, _) => of(&chunk.keys),
-            Self::Deleted(keys, _) => of(keys),
-            Self::Rows(run, _) => {
-                let keys = run.sst().key_index().read(position..position + 1)?;
+            Self::Changes(chunk, part) => of(&chunk.keys, part),
+            Self::Deleted(keys, part) => of(keys, part),
+            Self::Rows(run, part) => {
+                let at = part.start + position;
+                let keys = run.sst().key_index().read(at..at + 1)?;
                 keys.first().map(<[u8]>::to_vec).unwrap_or_default()
             }
         })
-    }
-
-    /// Its first and last key; the source is whole and not empty.
-    pub fn bounds(&self) -> Option<(Vec<u8>, Vec<u8>)> {
-        let of = |keys: &Keys| Some((keys.first()?.to_vec(), keys.last()?.to_vec()));
-        match self {
-            Self::Changes(chunk, _) => of(&chunk.keys),
-            Self::Deleted(keys, _) => of(keys),
-            Self::Rows(run, _) => {
-                let range = run.meta().files.key_range.as_ref()?;
-                Some((range.min.clone(), range.max.clone()))
-            }
-        }
     }
 
     /// A cursor on it, rows projected to some stored columns.
@@ -202,4 +192,10 @@ impl Source {
             Self::Deleted(keys, range) => Ok(Cursor::deleted(keys, range)),
         }
     }
+}
+
+/// What two ranges have in common; empty if they have nothing.
+fn common<T: Ord + Copy>(a: &Range<T>, b: &Range<T>) -> Range<T> {
+    let start = a.start.max(b.start);
+    start..a.end.min(b.end).max(start)
 }
