@@ -76,3 +76,8 @@ pub use rustling_engine as engine;
 pub use rustling_engine::rows::change::WriteBatch;
 pub use rustling_etl as etl;
 pub use rustling_table_provider as table_provider;
+
+/// The example of the README, compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -74,7 +74,7 @@ def main():
         for id in range(50):
             run(binary, folder, "delete", "--table", "keyed", str(id), "1")
         run(binary, folder, "flush")
-        run(binary, folder, "load", first, "--table", "keyless", "--schema", SCHEMA)
+        run(binary, folder, "load", first, "--table", "keyless", "--no-key", "--schema", SCHEMA)
 
         tables = sorted(glob.glob(os.path.join(folder, "tables", "*")))
         assert len(tables) == 2, tables
