@@ -108,9 +108,8 @@ impl Database {
         check_table_name(name)?;
         let schema = Arc::new(TableSchema::new(name, schema, key)?);
         let codec = Arc::new(KeyCodec::new(name, &schema)?);
-        let id = locked(&self.state.publisher).manifest.next_table;
         let mut table = TableView {
-            id,
+            id: TableId(0),
             name: name.into(),
             schema,
             codec,
@@ -120,7 +119,7 @@ impl Database {
         };
         table.memtables.push(table.new_memtable()?);
         publish(&self.state, VersionEdit::Create(Box::new(table)))?;
-        Ok(id)
+        Ok(self.state.current().view.named(name)?.id)
     }
 
     /// Drops a table with its rows. Snapshots taken before keep it.

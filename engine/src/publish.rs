@@ -26,7 +26,7 @@ use crate::wal::record::RecordKind;
 pub enum VersionEdit {
     /// Nothing changes; the manifest records where the log ends.
     Checkpoint,
-    /// A new table.
+    /// A new table; it gets its id here.
     Create(Box<TableView>),
     /// A table goes, with its rows.
     Drop(TableId),
@@ -66,9 +66,12 @@ pub enum VersionEdit {
 /// # Errors
 /// [`Error::Dropped`] if the table is gone; the disk's, after which nothing was published, unless the handle is
 /// poisoned: then reopening shows which it was.
-pub fn publish(state: &State, edit: VersionEdit) -> Result<()> {
+pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
     state.check_open()?;
     let mut publisher = locked(&state.publisher);
+    if let VersionEdit::Create(table) = &mut edit {
+        table.id = publisher.manifest.next_table;
+    }
     let view = state.current().view;
     let tables = edited_tables(&view, &edit)?;
     let manifest = next_manifest(state, &publisher, &tables);

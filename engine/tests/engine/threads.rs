@@ -52,6 +52,24 @@ fn of_many_inserts_of_one_key_exactly_one_succeeds() {
 }
 
 #[test]
+fn tables_that_are_created_at_once_are_different_tables() {
+    let db = Database::open(Arc::new(MemoryDisk::new()), Options::default()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8i64 {
+            let db = &db;
+            scope.spawn(move || {
+                let name = format!("t{thread}");
+                db.create_table(&name, &schema(), &["k"]).unwrap();
+                db.write(WriteBatch::new().upsert(&name, rows(&[(thread, name.clone())]))).unwrap();
+            });
+        }
+    });
+    let found = contents(&db).unwrap();
+    assert_eq!(found.len(), 8);
+    assert!(found.iter().all(|(name, rows)| rows.len() == 1 && rows.values().all(|value| value == name)), "{found:?}");
+}
+
+#[test]
 fn writers_that_wait_together_share_syncs() {
     let db = database(Options::default());
     let before = db.report().wal_syncs;
