@@ -80,12 +80,6 @@ fn merge_runs(table: &TableView) -> Result<Merge> {
             cursors.push(source.open(&projection, SCAN_BATCH_ROWS)?);
         }
     }
-    let options = MergeOptions {
-        schema: table.schema.stored().clone(),
-        batch_rows: SCAN_BATCH_ROWS,
-        equal: Equal::First,
-        with_keys: true,
-        key_width: table.codec.width(),
-    };
+    let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::First);
     Ok(Merge::new(cursors, options))
 }

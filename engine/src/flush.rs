@@ -65,13 +65,7 @@ fn write_runs<'a>(state: &'a State, table: &Arc<TableView>, memtable: &Memtable)
         let range = 0..chunk.keys.len();
         cursors.push(Source::Changes(chunk, range).open(&projection, SCAN_BATCH_ROWS)?);
     }
-    let options = MergeOptions {
-        schema: table.schema.stored().clone(),
-        batch_rows: SCAN_BATCH_ROWS,
-        equal: Equal::First,
-        with_keys: true,
-        key_width: table.codec.width(),
-    };
+    let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::First);
     let mut merge = Merge::new(cursors, options);
     let mut writer = RunWriter::new(state, table.clone());
     while let Some(block) = merge.next_block()? {

@@ -192,13 +192,7 @@ impl<'a> Sorter<'a> {
                 }
             }
         }
-        let options = MergeOptions {
-            schema: self.schema.clone(),
-            batch_rows: SCAN_BATCH_ROWS,
-            equal: Equal::All,
-            with_keys: true,
-            key_width: table.codec.width(),
-        };
+        let options = MergeOptions::keyed(self.schema.clone(), table.codec.width(), Equal::All);
         Ok(Merge::new(cursors, options))
     }
 }

@@ -16,6 +16,9 @@ use crate::error::Result;
 use crate::read::cursor::Cursor;
 use crate::rows::keys::Keys;
 
+/// Rows of a block that is written to a run or a spill.
+const BLOCK_ROWS: usize = 8192;
+
 /// What becomes of rows with equal keys in several inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Equal {
@@ -38,6 +41,13 @@ pub struct MergeOptions {
     pub with_keys: bool,
     /// Common width of the keys.
     pub key_width: Option<usize>,
+}
+
+impl MergeOptions {
+    /// Blocks with keys and deleted keys, for whoever writes them.
+    pub fn keyed(schema: SchemaRef, key_width: Option<usize>, equal: Equal) -> Self {
+        Self { schema, batch_rows: BLOCK_ROWS, equal, with_keys: true, key_width }
+    }
 }
 
 /// Rows in key order.

@@ -2,7 +2,6 @@
 
 mod damage;
 mod key_block;
-mod map_disk;
 mod round_trip;
 mod types;
 
@@ -15,6 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::disk::api::Disk;
+use crate::disk::memory::MemoryDisk;
 use crate::disk::path::{self, RunFile};
 use crate::error::Result;
 use crate::id::{RunId, TableId};
@@ -28,7 +28,11 @@ const TABLE: TableId = TableId(4);
 const RUN: RunId = RunId(9);
 
 fn disk() -> Arc<dyn Disk> {
-    Arc::new(map_disk::MapDisk::default())
+    let disk = MemoryDisk::new();
+    for folder in [path::STAGING.to_owned(), path::table(TABLE)] {
+        disk.create_dir(&folder).unwrap();
+    }
+    Arc::new(disk)
 }
 
 fn pool(threads: usize) -> Arc<ThreadPool> {

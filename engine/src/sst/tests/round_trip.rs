@@ -248,7 +248,7 @@ fn an_unfinished_writer_leaves_nothing() {
     writer.append_deletes(&rows.keys, &rows.key_columns()).unwrap();
     assert_eq!(disk.list(STAGING).unwrap().len(), 3);
     drop(writer);
-    assert_eq!(disk.list("").unwrap().len() + disk.list(STAGING).unwrap().len(), 0);
+    assert_eq!(disk.list(&path::table(TABLE)).unwrap().len() + disk.list(STAGING).unwrap().len(), 0);
     rows.write(&disk, 200_000, Some(&rows));
     assert_eq!(disk.list(STAGING).unwrap().len(), 0);
 }
