@@ -11,7 +11,7 @@ use parquet::basic::Encoding;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::disk::path::STAGING;
+use crate::disk::path::{self, STAGING};
 use crate::id::Digest;
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
