@@ -3,8 +3,8 @@
 //! In: batches in input order. Out: blocks in key order to a [`Sink`]; of equal keys the one that came first in the
 //! input first.
 //! Invariants: at most the budget is held in memory. As long as the input is strictly ascending nothing is sorted and,
-//! beyond the budget, nothing is held: rows go straight into runs. If order breaks after that, those runs become one
-//! more sorted part.
+//! after its first part, nothing is held: rows go straight into runs. If order breaks after that, those runs become
+//! one more sorted part.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +31,11 @@ use crate::state::State;
 use crate::version::run::Run;
 use crate::version::view::TableView;
 
+/// More memory than this does not make sorting faster.
+const SORT_BYTES_MAX: usize = 256 << 20;
+/// An input that was in order for so long is taken to be in order.
+const PASS_BYTES_MAX: usize = 16 << 20;
+
 /// Takes the batches of a load.
 pub struct Sorter<'a> {
     state: &'a State,
@@ -47,6 +52,8 @@ pub struct Sorter<'a> {
     /// Where rows go without sorting, once the input was in order for more than the budget.
     passing: Option<Sink<'a>>,
     parts: Vec<Part<'a>>,
+    /// Rows that were left out of a part that is in runs.
+    skipped: u64,
 }
 
 /// A sorted part of the input.
@@ -59,6 +66,7 @@ impl<'a> Sorter<'a> {
     /// Sorts rows for the table of a snapshot with a budget of memory.
     pub fn new(state: &'a State, snapshot: TableSnapshot, on_conflict: OnConflict, budget_bytes: usize) -> Self {
         let schema = schema_with_origin(snapshot.schema());
+        let budget_bytes = budget_bytes.min(SORT_BYTES_MAX);
         Self {
             state,
             snapshot,
@@ -71,6 +79,7 @@ impl<'a> Sorter<'a> {
             last_key: None,
             passing: None,
             parts: Vec::new(),
+            skipped: 0,
         }
     }
 
@@ -87,6 +96,7 @@ impl<'a> Sorter<'a> {
             && let Some(sink) = self.passing.take()
         {
             let written = sink.close(origins)?;
+            self.skipped += written.skipped;
             self.parts.push(Part::Runs(written.runs, Arc::new(written.origins)));
         }
         let batch = with_origin(&self.schema, stored, lines)?;
@@ -95,11 +105,11 @@ impl<'a> Sorter<'a> {
         }
         self.buffer_bytes += keys.size_bytes() + batch.get_array_memory_size();
         self.buffer.push((keys, batch));
-        if self.buffer_bytes < self.budget_bytes {
-            return Ok(());
-        }
         if !self.ascending {
-            return self.spill();
+            return if self.buffer_bytes < self.budget_bytes { Ok(()) } else { self.spill() };
+        }
+        if self.buffer_bytes < PASS_BYTES_MAX.min(self.budget_bytes / 8) {
+            return Ok(());
         }
         let mut sink = self.sink();
         for (keys, batch) in self.take_buffer() {
@@ -131,7 +141,9 @@ impl<'a> Sorter<'a> {
             }
         }
         let spills = self.parts.iter().filter(|part| matches!(part, Part::Spill(_))).count();
-        Ok((sink.close(origins)?, spills))
+        let mut written = sink.close(origins)?;
+        written.skipped += self.skipped;
+        Ok((written, spills))
     }
 
     fn sink(&self) -> Sink<'a> {

@@ -6,6 +6,7 @@
 mod crash;
 mod fixture;
 mod golden;
+mod load;
 mod model;
 mod protocol;
 mod threads;
