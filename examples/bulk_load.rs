@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example bulk_load`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use rustling_db::Db;
 use rustling_db::arrow::util::pretty::print_batches;
 use rustling_db::engine::load::sink::OnConflict;

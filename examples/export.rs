@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example export`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::sync::Arc;
 
 use rustling_db::Db;

@@ -5,6 +5,8 @@
 //!
 //! Prints for each case: seconds, CPU seconds, rows per second, peak anonymous memory, spilled parts.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -46,7 +48,7 @@ fn main() -> Result<()> {
     let Some(folder) = arguments.first().map(PathBuf::from) else {
         return Err("usage: load_beside_parquet FOLDER [SCALE [ROUNDS]]".into());
     };
-    if let Some(case) = std::env::var("LOAD_CASE").ok() {
+    if let Ok(case) = std::env::var("LOAD_CASE") {
         return measure(&folder, case.parse()?);
     }
     let scale: f64 = arguments.get(1).map_or(Ok(1.0), |scale| scale.parse())?;

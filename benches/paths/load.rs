@@ -1,10 +1,10 @@
 //! A bulk load of 1,000,000 rows into an empty table: in key order, shuffled, and shuffled beyond the memory.
 
-mod data;
-
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use rustling_db::arrow::array::RecordBatch;
 use rustling_db::engine::load::run::LoadOptions;
+
+use crate::data;
 
 const ROWS: i64 = 1_000_000;
 const BATCH_ROWS: usize = 8192;
@@ -14,7 +14,7 @@ fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
     starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start))).collect()
 }
 
-fn load(criterion: &mut Criterion) {
+pub(crate) fn load(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("load");
     group.sample_size(10);
     for (name, shuffled) in [("in order", false), ("shuffled", true)] {
@@ -35,6 +35,3 @@ fn load(criterion: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, load);
-criterion_main!(benches);

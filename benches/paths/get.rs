@@ -1,15 +1,15 @@
 //! Single rows by key, from runs and from the memtable, and keys that are absent.
 
-mod data;
-
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustling_db::WriteBatch;
 use rustling_db::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use rustling_db::engine::load::run::LoadOptions;
+
+use crate::data;
 
 const ROWS: i64 = 1_000_000;
 
@@ -19,7 +19,7 @@ fn key(order: i64, line: i32) -> RecordBatch {
     RecordBatch::try_from_iter([("order", order), ("line", line)]).expect("a key")
 }
 
-fn get(criterion: &mut Criterion) {
+pub(crate) fn get(criterion: &mut Criterion) {
     let (_folder, db) = data::database(false);
     let mut source = data::Batches(vec![data::rows(0, ROWS, false, 5)].into_iter());
     db.load(data::TABLE, &mut source, &LoadOptions::default()).expect("a load");
@@ -37,6 +37,3 @@ fn get(criterion: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, get);
-criterion_main!(benches);

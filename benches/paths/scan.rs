@@ -1,11 +1,11 @@
 //! SQL over 1,000,000 rows: one clean run; the same with a memtable on top, which is merged.
 
-mod data;
-
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use rustling_db::Db;
 use rustling_db::arrow::array::RecordBatch;
 use rustling_db::engine::load::run::LoadOptions;
+
+use crate::data;
 
 const ROWS: i64 = 1_000_000;
 const QUERY: &str = "SELECT mode, sum(price), avg(quantity), count(*) FROM lines WHERE shipped > 9000 GROUP BY mode";
@@ -15,13 +15,13 @@ fn database(upserts: Option<RecordBatch>) -> Db {
     db.create_table(data::TABLE, &data::schema(), &["order", "line"]).expect("a table");
     let mut source = data::Batches(vec![data::rows(0, ROWS, false, 7)].into_iter());
     db.load(data::TABLE, &mut source, &LoadOptions::default()).expect("a load");
-    for rows in upserts {
+    if let Some(rows) = upserts {
         db.upsert(data::TABLE, rows).expect("an upsert");
     }
     db
 }
 
-fn scan(criterion: &mut Criterion) {
+pub(crate) fn scan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scan");
     group.sample_size(20);
     group.throughput(Throughput::Elements(ROWS.unsigned_abs()));
@@ -31,6 +31,3 @@ fn scan(criterion: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, scan);
-criterion_main!(benches);

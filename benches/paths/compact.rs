@@ -1,14 +1,14 @@
 //! Four runs of 250,000 rows that overlap become one.
 
-mod data;
-
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use rustling_db::WriteBatch;
+
+use crate::data;
 
 const RUNS: i64 = 4;
 const ROWS: i64 = 250_000;
 
-fn compact(criterion: &mut Criterion) {
+pub(crate) fn compact(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("compact");
     group.sample_size(10);
     // Each run shares half of its keys with the one before.
@@ -35,6 +35,3 @@ fn compact(criterion: &mut Criterion) {
     });
     group.finish();
 }
-
-criterion_group!(benches, compact);
-criterion_main!(benches);

@@ -1,11 +1,11 @@
 //! Durable upserts: one row, and 50,000 rows, per write.
 
-mod data;
-
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use rustling_db::WriteBatch;
 
-fn write(criterion: &mut Criterion) {
+use crate::data;
+
+pub(crate) fn write(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("write");
     group.sample_size(20);
     for rows in [1, 50_000] {
@@ -24,6 +24,3 @@ fn write(criterion: &mut Criterion) {
     }
     group.finish();
 }
-
-criterion_group!(benches, write);
-criterion_main!(benches);

@@ -1,13 +1,13 @@
 //! One memtable of 500,000 shuffled rows, written in 10 batches, becomes a run.
 
-mod data;
-
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use rustling_db::WriteBatch;
+
+use crate::data;
 
 const ROWS: i64 = 500_000;
 
-fn flush(criterion: &mut Criterion) {
+pub(crate) fn flush(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("flush");
     group.sample_size(10);
     let batches: Vec<_> = (0..10).map(|part| data::rows(part * ROWS / 10, (part + 1) * ROWS / 10, true, 2)).collect();
@@ -32,6 +32,3 @@ fn flush(criterion: &mut Criterion) {
     });
     group.finish();
 }
-
-criterion_group!(benches, flush);
-criterion_main!(benches);

@@ -17,10 +17,10 @@ use rustling_db::engine::source::{BatchSource, Lines, SourceBatch};
 use tempfile::TempDir;
 
 /// The table of the benchmarks.
-pub const TABLE: &str = "lines";
+pub(crate) const TABLE: &str = "lines";
 
 /// Columns: an order key and a line number, which are the key, and six more.
-pub fn schema() -> SchemaRef {
+pub(crate) fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("order", DataType::Int64, false),
         Field::new("line", DataType::Int32, false),
@@ -34,7 +34,7 @@ pub fn schema() -> SchemaRef {
 }
 
 /// Rows `from..to`, four lines an order; `shuffled` gives them in random order.
-pub fn rows(from: i64, to: i64, shuffled: bool, seed: u64) -> RecordBatch {
+pub(crate) fn rows(from: i64, to: i64, shuffled: bool, seed: u64) -> RecordBatch {
     let mut random = StdRng::seed_from_u64(seed);
     let mut numbers: Vec<i64> = (from..to).collect();
     if shuffled {
@@ -67,12 +67,12 @@ pub fn rows(from: i64, to: i64, shuffled: bool, seed: u64) -> RecordBatch {
 }
 
 /// Bytes of a batch in memory.
-pub fn bytes(batch: &RecordBatch) -> u64 {
+pub(crate) fn bytes(batch: &RecordBatch) -> u64 {
     batch.get_array_memory_size() as u64
 }
 
 /// An empty database in a temporary folder, without background threads unless asked for.
-pub fn database(background: bool) -> (TempDir, Database) {
+pub(crate) fn database(background: bool) -> (TempDir, Database) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let disk = LocalDisk::open(&folder.path().join("db")).expect("a folder");
     // Large enough that only what is measured flushes or compacts.
@@ -89,7 +89,7 @@ pub fn database(background: bool) -> (TempDir, Database) {
 }
 
 /// Batches as a source of a load.
-pub struct Batches(pub std::vec::IntoIter<RecordBatch>);
+pub(crate) struct Batches(pub(crate) std::vec::IntoIter<RecordBatch>);
 
 impl BatchSource for Batches {
     fn schema(&self) -> SchemaRef {
