@@ -66,6 +66,9 @@ pub enum Error {
     /// Arrow refused an operation on batches in memory.
     #[error("arrow: {0}")]
     Arrow(#[from] ArrowError),
+    /// The caller stopped a query.
+    #[error("the query was stopped")]
+    Stopped,
     /// A thread of the query runtime cannot be started.
     #[error("cannot start the query threads: {0}")]
     Runtime(#[source] std::io::Error),
@@ -84,9 +87,12 @@ impl Error {
             Self::Engine(error) => error.kind(),
             Self::Sql(error) => error.kind(),
             Self::File { .. } | Self::Runtime(_) => ErrorKind::Io,
-            Self::Csv(_) | Self::SchemaText(_) | Self::Parquet { .. } | Self::TableDiffers { .. } | Self::Arrow(_) => {
-                ErrorKind::Invalid
-            }
+            Self::Csv(_)
+            | Self::SchemaText(_)
+            | Self::Parquet { .. }
+            | Self::TableDiffers { .. }
+            | Self::Stopped
+            | Self::Arrow(_) => ErrorKind::Invalid,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use rustling_engine::database::Database;
 use rustling_engine::load::run::{LoadOptions, LoadReport};
 use rustling_engine::load::sink::OnConflict;
@@ -56,18 +56,18 @@ pub fn load_csv(
             check_agrees(table, snapshot.schema(), load)?;
             Some(snapshot.schema().user().clone())
         }
-        None => load.schema.as_ref().map(|schema| not_null(table, schema, &load.key)).transpose()?,
+        None => load.schema.clone().map(Arc::new),
     };
-    let inferred = schema.is_none();
-    let options = CsvOptions { dialect: load.dialect, schema, threads, ..CsvOptions::default() };
-    let mut source = CsvSource::open(files, options.clone())?;
-    if inferred && !load.key.is_empty() {
-        // Now that the columns are known, key columns must have values, which the parser checks line by line.
-        let schema = not_null(table, &source.schema(), &load.key)?;
-        source = CsvSource::open(files, CsvOptions { schema: Some(schema), ..options })?;
-    }
-    on_start(source.progress());
+    // Key columns must have values, which the parser checks line by line.
+    let required = load.key.clone();
+    let options = CsvOptions { dialect: load.dialect, schema, required, threads, ..CsvOptions::default() };
     let key: Vec<&str> = load.key.iter().map(String::as_str).collect();
+    if let (None, Some(schema)) = (&existing, &options.schema) {
+        // Refused before a file is read.
+        TableSchema::new(table, schema, &key)?;
+    }
+    let mut source = CsvSource::open(files, options)?;
+    on_start(source.progress());
     if existing.is_none() {
         engine.create_table(table, &source.schema(), &key)?;
     }
@@ -78,12 +78,6 @@ pub fn load_csv(
         engine.drop_table(table)?;
     }
     Ok(loaded?)
-}
-
-/// The columns with the key columns not nullable.
-fn not_null(table: &str, schema: &Schema, key: &[String]) -> Result<SchemaRef> {
-    let key: Vec<&str> = key.iter().map(String::as_str).collect();
-    Ok(TableSchema::new(table, schema, &key)?.user().clone())
 }
 
 /// A table that exists brings its own columns and key; what is given again must agree.

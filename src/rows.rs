@@ -1,26 +1,57 @@
 //! Rows of a running query, pulled batch by batch from a thread that is not part of a runtime.
 //!
-//! Invariants: batches come in the order of the query; dropping the rows stops the query.
+//! Invariants: batches come in the order of the query; dropping the rows stops the query, and so does [`Stop`] from
+//! any thread.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+
+/// Stops queries from another thread, for good. Clones stop the same queries.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Stop {
+    /// Stops the queries that watch it, running ones and later ones.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it was used.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+}
 
 /// Rows of a running query.
 pub struct Rows {
     runtime: Handle,
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
+    stop: Stop,
 }
 
 impl Rows {
     /// Pulls the batches of a stream with a runtime.
     pub fn new(runtime: Handle, stream: SendableRecordBatchStream) -> Self {
-        Self { runtime, schema: stream.schema(), stream }
+        Self { runtime, schema: stream.schema(), stream, stop: Stop::default() }
+    }
+
+    /// The same rows until `stop` is used: then [`Error::Stopped`] comes instead of the next batch.
+    #[must_use]
+    pub fn until(self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     /// Columns of every batch.
@@ -33,7 +64,15 @@ impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.runtime.block_on(self.stream.next())?;
-        Some(next.map_err(Error::from))
+        let mut stop = self.stop.0.subscribe();
+        let stream = &mut self.stream;
+        let next = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                Ok(_) = stop.wait_for(|stopped| *stopped) => Some(Err(Error::Stopped)),
+                next = stream.next() => next.map(|batch| batch.map_err(Error::from)),
+            }
+        })?;
+        Some(next)
     }
 }

@@ -131,6 +131,12 @@ pub enum Error {
         /// Why not.
         reason: NameProblem,
     },
+    /// No run has this id.
+    #[error("there is no {run}; list the runs and name one of them")]
+    NoSuchRun {
+        /// The id asked for.
+        run: RunId,
+    },
     /// No column has this name.
     #[error("table `{table}` has no column `{column}`{}", Known(known))]
     NoSuchColumn {

@@ -55,6 +55,8 @@ pub mod recover;
 
 pub mod report;
 
+pub mod dump;
+
 // Threads, and the front door.
 pub mod background;
 

@@ -256,11 +256,26 @@ pub enum ValueProblem {
     Null,
 }
 
+impl BadValue {
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> impl fmt::Display {
+        Reason(self)
+    }
+}
+
 impl fmt::Display for BadValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, byte, column, data_type, text, problem, inferred_from } = self;
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.byte, self.reason())
+    }
+}
+
+struct Reason<'a>(&'a BadValue);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadValue { column, data_type, text, problem, inferred_from, .. } = self.0;
         let name = schema_text::type_name(data_type).unwrap_or_else(|| data_type.to_string());
-        write!(f, "{file}:{line}:{byte}: column `{column}`: ")?;
+        write!(f, "column `{column}`: ")?;
         match problem {
             ValueProblem::Malformed => write!(f, "`{text}` is not a value of type {name}")?,
             ValueProblem::OutOfRange => write!(f, "`{text}` is out of range for type {name}")?,
@@ -277,11 +292,11 @@ impl fmt::Display for BadValue {
             ValueProblem::NotUtf8 => write!(f, "`{text}` is not valid UTF-8; convert the file to UTF-8")?,
             ValueProblem::Null => write!(f, "the field is empty (NULL), but the column is not null")?,
         }
-        match inferred_from {
-            Some(records) => {
+        match (inferred_from, problem) {
+            (None, _) | (_, ValueProblem::Null | ValueProblem::NotUtf8) => Ok(()),
+            (Some(records), _) => {
                 write!(f, "; the type was inferred from the first {records} records, give it with --schema")
             }
-            None => Ok(()),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use parquet::errors::ParquetError;
 use rustling_engine::error::{Error as EngineError, ErrorKind};
 
@@ -33,7 +34,7 @@ pub enum Error {
         advice: &'static str,
     },
     /// The text is not SQL.
-    #[error("line {line}: {source}")]
+    #[error("line {line}: {}", SyntaxText(source))]
     Syntax {
         /// Line of the SQL text that the statement starts at, from 1.
         line: u64,
@@ -158,6 +159,21 @@ fn unwrap_any(error: AnyError) -> Result<Error, AnyError> {
     match error.downcast::<DataFusionError>() {
         Ok(inner) => unwrap(*inner).map_err(|inner| Box::new(inner) as AnyError),
         Err(error) => Err(error),
+    }
+}
+
+/// The parser's own words, where it is the parser that refused.
+struct SyntaxText<'a>(&'a DataFusionError);
+
+impl fmt::Display for SyntaxText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            DataFusionError::SQL(error, _) => match &**error {
+                ParserError::TokenizerError(text) | ParserError::ParserError(text) => f.write_str(text),
+                ParserError::RecursionLimitExceeded => f.write_str("the statement is nested too deeply"),
+            },
+            other => write!(f, "{}", other.strip_backtrace()),
+        }
     }
 }
 

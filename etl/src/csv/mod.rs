@@ -17,6 +17,9 @@ mod columns;
 // Chunks to batches.
 mod parse;
 
+// Values that come from no file.
+pub mod record;
+
 // Values to types.
 mod infer;
 

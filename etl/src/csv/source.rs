@@ -35,6 +35,8 @@ pub struct CsvOptions {
     /// Columns of every file, matched by name where there is a header and by position where there is none; inferred
     /// from the first records if `None`.
     pub schema: Option<SchemaRef>,
+    /// Columns that must have a value in every record, such as those of a key; names that no column has are ignored.
+    pub required: Vec<String>,
     /// Threads that parse, beside the one that reads.
     pub threads: usize,
     /// Bytes that are parsed into one batch, as long as no record is longer.
@@ -53,6 +55,7 @@ impl Default for CsvOptions {
         Self {
             dialect: Dialect::default(),
             schema: None,
+            required: Vec::new(),
             threads: std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX),
             chunk_bytes: 1 << 20,
             record_bytes_max: 64 << 20,
@@ -114,6 +117,7 @@ impl CsvSource {
             Some(schema) => (schema.clone(), Sample::default()),
             None => infer(&mut input, &options)?,
         };
+        let schema = require(&schema, &options.required);
         let parser = || {
             let inferred_from = options.schema.is_none().then_some(sample.records);
             let mut parser = ChunkParser::new(schema.clone(), options.dialect.delimiter(), inferred_from)?;
@@ -155,6 +159,18 @@ impl BatchSource for CsvSource {
             }
         }
     }
+}
+
+/// The schema with some columns not nullable.
+fn require(schema: &SchemaRef, required: &[String]) -> SchemaRef {
+    if required.is_empty() {
+        return schema.clone();
+    }
+    let fields = schema.fields().iter().map(|field| {
+        let nullable = field.is_nullable() && !required.contains(field.name());
+        field.as_ref().clone().with_nullable(nullable)
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 fn column_names(schema: &Schema) -> Vec<String> {

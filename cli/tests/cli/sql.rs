@@ -1,0 +1,149 @@
+//! `sql` and `export`: where SQL comes from, how rows are printed, several statements, closed outputs.
+
+use std::process::Stdio;
+
+use crate::fixture::Folder;
+
+#[test]
+fn sql_comes_from_arguments_a_file_or_standard_input() {
+    let folder = Folder::with_table();
+    let expected = "n\n3\n";
+    let query = "SELECT count(*) AS n FROM t";
+    assert_eq!(folder.ok(&["sql", query, "--format", "csv"]), expected);
+    folder.write("q.sql", query);
+    assert_eq!(folder.ok(&["sql", "-f", "q.sql", "--format", "csv"]), expected);
+    assert_eq!(folder.run_with_stdin(&["sql", "--format", "csv"], query).stdout, expected);
+    assert_eq!(folder.run_with_stdin(&["sql", "-f", "-", "--format", "csv"], query).stdout, expected);
+    assert_eq!(folder.ok(&["sql", query, query, "--format", "csv"]), expected.repeat(2));
+    insta::assert_snapshot!(folder.failed(&["sql", "-f", "missing.sql"]), @"error: cannot read missing.sql: No such file or directory (os error 2)");
+}
+
+#[test]
+fn rows_are_printed_as_a_table_as_csv_or_as_json() {
+    let folder = Folder::with_table();
+    let query = "SELECT *, name = 'one' AS is_one FROM t ORDER BY id";
+    insta::assert_snapshot!(folder.ok(&["sql", query]), @"
+    +----+------+-------+--------+
+    | id | name | price | is_one |
+    +----+------+-------+--------+
+    | 1  | one  | 1.50  | true   |
+    | 2  | two  | 2.25  | false  |
+    | 3  | NULL | NULL  | NULL   |
+    +----+------+-------+--------+
+    ");
+    insta::assert_snapshot!(folder.ok(&["sql", query, "--format", "csv"]), @"
+    id,name,price,is_one
+    1,one,1.50,true
+    2,two,2.25,false
+    3,,,
+    ");
+    insta::assert_snapshot!(folder.ok(&["sql", query, "--format", "json"]), @r#"
+    {"id":1,"name":"one","price":"1.50","is_one":true}
+    {"id":2,"name":"two","price":"2.25","is_one":false}
+    {"id":3,"name":null,"price":null,"is_one":null}
+    "#);
+}
+
+#[test]
+fn odd_values_keep_their_meaning() {
+    let folder = Folder::new();
+    let query = "SELECT '' AS empty, 'a,\"b\"' AS \"quo\"\"ted\", 'x\ny' AS lines, 0.1 + 0.2 AS sum, 'NaN'::double AS nan, \
+        [1, NULL] AS list, '1969-07-20T20:17:40.5'::timestamp AS at, x'00ff' AS bytes";
+    insta::assert_snapshot!(folder.ok(&["sql", query, "--format", "json"]), @r#"{"empty":"","quo\"ted":"a,\"b\"","lines":"x\ny","sum":0.30000000000000004,"nan":"NaN","list":[1,null],"at":"1969-07-20T20:17:40.500","bytes":"00ff"}"#);
+    insta::assert_snapshot!(folder.ok(&["sql", "SELECT '' AS empty, NULL AS none, 'a,\"b\"' AS \"quo\"\"ted\", 'x\ny' AS lines", "--format", "csv"]), @r#"
+    empty,none,"quo""ted",lines
+    "",,"a,""b""","x
+    y"
+    "#);
+}
+
+#[test]
+fn a_result_without_rows_has_its_header() {
+    let folder = Folder::with_table();
+    assert_eq!(folder.ok(&["sql", "SELECT * FROM t WHERE id > 9", "--format", "csv"]), "id,name,price\n");
+    assert_eq!(folder.ok(&["sql", "SELECT * FROM t WHERE id > 9", "--format", "json"]), "");
+    assert!(folder.ok(&["sql", "SELECT * FROM t WHERE id > 9"]).contains("| id | name | price |"));
+}
+
+#[test]
+fn statements_run_in_order_and_writes_are_counted_on_standard_error() {
+    let folder = Folder::with_table();
+    let sql = "INSERT INTO t VALUES (4, 'four', 4), (5, 'five', 5);
+        SELECT count(*) AS n FROM t;
+        COPY (SELECT * FROM t) TO 'out.parquet';
+        SET datafusion.execution.batch_size = 100;
+        SELECT sum(price) AS total FROM t";
+    let ran = folder.run(&["sql", sql, "--format", "csv"]);
+    assert_eq!(ran.to_string(), "exit 0\nn\n5\ntotal\n12.75\ninserted 2 rows\nwrote 5 rows\n");
+}
+
+#[test]
+fn an_error_names_its_line_and_what_was_before_it_has_run() {
+    let folder = Folder::with_table();
+    let sql = "INSERT INTO t VALUES (4, 'four', 4);\n\nINSERT INTO t VALUES (5, 'five', 5), (1, 'one', 1);\nSELECT 1";
+    folder.write("q.sql", sql);
+    let ran = folder.run(&["sql", "-f", "q.sql"]);
+    insta::assert_snapshot!(ran, @"
+    exit 1
+    inserted 1 row
+    error: q.sql: line 3: key 1 is in table `t` already; use upsert to replace its row
+    ");
+    assert_eq!(folder.value("SELECT count(*) FROM t"), "4");
+    // What does not parse, or is not done here, stops everything.
+    let sql = "INSERT INTO t VALUES (6, 'six', 6);\nSELEC 1";
+    insta::assert_snapshot!(folder.failed(&["sql", sql]), @"error: line 2: Expected: an SQL statement, found: SELEC at Line: 2, Column: 1");
+    folder.write("q.sql", "INSERT INTO t VALUES (6, 'six', 6);\n\n\nDELETE FROM t");
+    insta::assert_snapshot!(folder.failed(&["sql", "-f", "q.sql"]), @"error: q.sql: line 4: DELETE is not supported; delete rows by key with `delete` of the API");
+    assert_eq!(folder.value("SELECT count(*) FROM t"), "4");
+}
+
+#[test]
+fn a_long_table_is_cut_and_says_so_and_the_other_formats_are_whole() {
+    let folder = Folder::new();
+    let query = "SELECT * FROM generate_series(1, 25000)";
+    let ran = folder.run(&["sql", query]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(0), 10_000 + 4), "{}", ran.stderr);
+    insta::assert_snapshot!(ran.stderr, @"note: the first 10,000 rows are shown, 15,000 rows left out; --format csv or json gives all");
+    for (format, lines) in [("csv", 25_001), ("json", 25_000)] {
+        let ran = folder.run(&["sql", query, "--format", format]);
+        assert_eq!((ran.stdout.lines().count(), ran.stderr.as_str()), (lines, ""));
+    }
+}
+
+#[test]
+fn a_closed_output_ends_the_command_quietly() {
+    let folder = Folder::new();
+    let query = "SELECT * FROM generate_series(1, 100000000)";
+    for format in ["csv", "json"] {
+        let mut child = folder
+            .command(&["sql", query, "--format", format])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(141), &b""[..]));
+    }
+    folder.ok(&["sql", "SELECT 1"]);
+}
+
+#[test]
+fn tables_and_queries_are_exported_to_parquet() {
+    let folder = Folder::with_table();
+    let ran = folder.run(&["export", "--table", "t", "t.parquet"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""));
+    assert!(ran.stderr.starts_with("wrote 3 rows, ") && ran.stderr.ends_with(", to t.parquet\n"), "{ran}");
+    assert_eq!(std::fs::read(folder.path("t.parquet")).unwrap()[..4], *b"PAR1");
+    folder.ok(&["export", "--query", "SELECT sum(price) AS total FROM t", "t.parquet"]);
+    insta::assert_snapshot!(folder.failed(&["export", "--table", "t", "missing/t.parquet"]), @"error: cannot create missing/t.parquet: No such file or directory (os error 2)");
+    let ran = folder.run(&["export", "--query", "SELECT 1; SELECT 2", "x.parquet"]);
+    insta::assert_snapshot!(ran, @"
+    exit 2
+    error: --query takes one statement, not 2
+    ");
+    let ran = folder.run(&["export", "--query", "INSERT INTO t VALUES (9, '', 9)", "x.parquet"]);
+    assert_eq!(ran.code, Some(2), "{ran}");
+    assert!(!folder.has("x.parquet"));
+    assert_eq!(folder.value("SELECT count(*) FROM t"), "3");
+}

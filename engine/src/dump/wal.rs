@@ -1,0 +1,182 @@
+//! Shows the records of the log.
+//!
+//! In: the segments that are there. Out: each record with its place, and the keys it changes.
+//! Invariants: a record is shown if its checksum holds, wherever it lies; bytes that are no record are reported with
+//! their place, and as a torn tail only where opening would take them for one.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::damage::Damage;
+use crate::disk::api::{Disk, at};
+use crate::disk::path;
+use crate::dump::found::{Found, Take, given, line};
+use crate::dump::manifest::{newest, read};
+use crate::error::{Error, Result};
+use crate::id::{TableId, WalId};
+use crate::rows::key::KeyCodec;
+use crate::rows::schema::TableSchema;
+use crate::version::manifest::Manifest;
+use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
+use crate::wal::log::LogEnd;
+use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame};
+
+/// Keys of one record that are shown.
+const KEYS_SHOWN: usize = 100;
+/// Records start at multiples of this.
+const ALIGNMENT: u64 = 8;
+
+/// Shows the log, segment by segment.
+pub fn dump_wal(disk: &dyn Disk, take: &mut Take<'_>) -> ControlFlow<()> {
+    let manifest = newest(disk, take)?;
+    let found = segments(disk);
+    if let (None, Err(Error::Io { source, .. })) = (&manifest, &found)
+        && source.kind() == ErrorKind::NotFound
+    {
+        // There is no database, which was said.
+        return ControlFlow::Continue(());
+    }
+    let Some(mut ids) = given(take, found)? else { return ControlFlow::Continue(()) };
+    ids.sort_unstable();
+    let last = ids.last().copied();
+    let log = Log { tables: tables(manifest.as_ref()), manifest };
+    for id in ids {
+        log.segment(disk, id, last == Some(id), take)?;
+    }
+    ControlFlow::Continue(())
+}
+
+fn segments(disk: &dyn Disk) -> Result<Vec<WalId>> {
+    let names = disk.list(path::WAL).map_err(at("list", path::WAL))?;
+    Ok(names.iter().filter_map(|name| path::parse_wal(name)).collect())
+}
+
+/// What is known of a table, to decode its changes.
+struct Table {
+    name: String,
+    schema: Arc<TableSchema>,
+    codec: KeyCodec,
+}
+
+fn tables(manifest: Option<&Manifest>) -> BTreeMap<TableId, Table> {
+    let mut tables = BTreeMap::new();
+    for table in manifest.into_iter().flat_map(|manifest| &manifest.tables) {
+        let Ok(schema) = table.schema.schema(path::MANIFESTS, &table.name) else { continue };
+        let Ok(codec) = KeyCodec::new(&table.name, &schema) else { continue };
+        tables.insert(table.id, Table { name: table.name.clone(), schema, codec });
+    }
+    tables
+}
+
+struct Log {
+    manifest: Option<Manifest>,
+    tables: BTreeMap<TableId, Table>,
+}
+
+impl Log {
+    fn segment(&self, disk: &dyn Disk, id: WalId, is_last: bool, take: &mut Take<'_>) -> ControlFlow<()> {
+        let path = path::wal(id);
+        let Some(bytes) = given(take, read(disk, &path))? else { return ControlFlow::Continue(()) };
+        line(take, format!("{path}: {} bytes", bytes.len()))?;
+        if let Some(manifest) = &self.manifest {
+            given(take, check_segment_header(&path, &bytes, id, manifest.database.0))?;
+        }
+        let mut offset = SEGMENT_HEADER_BYTES;
+        while offset < bytes.len() as u64 {
+            match read_frame(&bytes, id, offset) {
+                Ok(frame) => {
+                    self.record(&path, offset, &frame, take)?;
+                    offset = frame.end;
+                }
+                Err(damage) => {
+                    self.damaged(&path, LogEnd { segment: id, length: offset }, &bytes, damage, is_last, take)?;
+                    let Some(next) = next_record(&bytes, id, offset + 1) else { break };
+                    line(take, format!("  byte {next}: the next intact record"))?;
+                    offset = next;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn record(&self, path: &str, offset: u64, frame: &Frame<'_>, take: &mut Take<'_>) -> ControlFlow<()> {
+        let corrupt = |damage| Error::corrupt_at(path, offset, damage);
+        let head = format!("  byte {offset}: {} bytes, sync group at {}", frame.end - offset, frame.group_start);
+        match frame.kind {
+            RecordKind::Write => {
+                line(take, format!("{head}, write at {}", frame.seq))?;
+                let Some(parts) = given(take, read_changes(frame.body).map_err(corrupt))? else {
+                    return ControlFlow::Continue(());
+                };
+                parts.iter().try_for_each(|part| self.changes(part, &corrupt, take))
+            }
+            RecordKind::Manifest => match read_manifest_body(frame.body) {
+                Ok((id, digest)) => line(take, format!("{head}, {id} was committed with digest {digest}")),
+                Err(damage) => take(Found::Damage(corrupt(damage))),
+            },
+            RecordKind::Sealed => match read_sealed_body(frame.body) {
+                Ok(next) => line(take, format!("{head}, the log goes on in {}", path::wal(next))),
+                Err(damage) => take(Found::Damage(corrupt(damage))),
+            },
+        }
+    }
+
+    fn changes(
+        &self,
+        part: &RawChanges<'_>,
+        corrupt: &dyn Fn(Damage) -> Error,
+        take: &mut Take<'_>,
+    ) -> ControlFlow<()> {
+        let Some(table) = self.tables.get(&part.table) else {
+            return line(take, format!("    {}: no manifest names it", part.table));
+        };
+        let decoded = part.decode(&table.schema, |batch| table.codec.encode_batch(batch));
+        let changes = decoded.and_then(|decoded| decoded.map_err(corrupt));
+        let Some(changes) = given(take, changes)? else { return ControlFlow::Continue(()) };
+        let (all, rows) = (changes.keys.len(), changes.batch.num_rows());
+        line(take, format!("    {} `{}`: {rows} rows, {} deleted keys", part.table, table.name, all - rows))?;
+        for index in 0..all.min(KEYS_SHOWN) {
+            let what = if changes.is_deleted(index) { "delete" } else { "write " };
+            line(take, format!("      {what} {}", table.codec.text(changes.keys.get(index))))?;
+        }
+        if all > KEYS_SHOWN {
+            line(take, format!("      and {} more", all - KEYS_SHOWN))?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Says whether bytes that are no record are damage, or the tail that opening cuts off.
+    fn damaged(
+        &self,
+        path: &str,
+        place: LogEnd,
+        bytes: &[u8],
+        damage: Damage,
+        is_last: bool,
+        take: &mut Take<'_>,
+    ) -> ControlFlow<()> {
+        let was_durable = self.manifest.as_ref().is_some_and(|manifest| place < manifest.wal_end);
+        if is_last && !was_durable && intact_behind(bytes, place.segment, place.length).is_none() {
+            let torn = bytes.len() as u64 - place.length;
+            return line(
+                take,
+                format!("  byte {}: {torn} bytes that were never acknowledged ({damage})", place.length),
+            );
+        }
+        take(Found::Damage(Error::corrupt_at(path, place.length, damage)))
+    }
+}
+
+/// The first intact record at or behind a byte.
+fn next_record(bytes: &[u8], segment: WalId, from: u64) -> Option<u64> {
+    let mut offset = from.next_multiple_of(ALIGNMENT);
+    while offset < bytes.len() as u64 {
+        if read_frame(bytes, segment, offset).is_ok() {
+            return Some(offset);
+        }
+        offset += ALIGNMENT;
+    }
+    None
+}
