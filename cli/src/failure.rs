@@ -23,13 +23,13 @@ pub(crate) enum Failure {
     /// The arguments do not fit together, or not with the table.
     Usage(String),
     /// The database's error.
-    Db(Error),
+    Db(Box<Error>),
     /// A statement of an SQL text failed.
     Statement {
         /// The file and the line, as far as the error does not name them.
         place: String,
         /// Why.
-        source: Error,
+        source: Box<Error>,
     },
     /// A file cannot be read.
     File {
@@ -128,7 +128,7 @@ impl StdError for Failure {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             // The texts of SQL errors are whole, and their causes say the same in other words.
-            Self::Db(Error::Sql(_)) | Self::Statement { source: Error::Sql(_), .. } => None,
+            Self::Db(error) | Self::Statement { source: error, .. } if matches!(**error, Error::Sql(_)) => None,
             Self::Db(error) | Self::Statement { source: error, .. } => error.source(),
             Self::File { source, .. } | Self::Output(source) | Self::System { source, .. } => Some(source),
             Self::Usage(_) | Self::Said(_) | Self::Silent => None,
@@ -138,13 +138,13 @@ impl StdError for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Db(error)
+        Self::Db(Box::new(error))
     }
 }
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        Self::Db(error.into())
+        Error::from(error).into()
     }
 }
 
@@ -153,14 +153,14 @@ impl From<CsvError> for Failure {
         match error {
             // Its file and line are those of no file.
             CsvError::Value(bad) => Self::Said(bad.reason().to_string()),
-            other => Self::Db(other.into()),
+            other => Error::from(other).into(),
         }
     }
 }
 
 impl From<ArrowError> for Failure {
     fn from(error: ArrowError) -> Self {
-        Self::Db(error.into())
+        Error::from(error).into()
     }
 }
 

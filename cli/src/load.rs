@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustling_db::engine::error::Error as EngineError;
 use rustling_db::etl::csv::dialect::Dialect;
 use rustling_db::etl::csv::source::Progress;
 use rustling_db::import::CsvLoad;
@@ -39,7 +40,7 @@ pub(crate) fn load(global: &Global, args: &LoadArgs, interrupt: &Interrupt) -> O
         interrupt.patiently(|| load_into(db, args, interrupt))
     })
     .map_err(|failure| match failure {
-        Failure::Db(Error::Engine(rustling_db::engine::error::Error::NoDatabase { .. })) => key_missing(args),
+        Failure::Db(error) if matches!(*error, Error::Engine(EngineError::NoDatabase { .. })) => key_missing(args),
         other => other,
     })
 }
@@ -123,7 +124,7 @@ impl Drop for ProgressLine {
 
 fn bar(total: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-    let template = if total.is_some() { "{bar:30} {percent:>3}%  {msg}" } else { "{spinner}  {msg}" };
+    let template = if total.is_some() { "{bar:24} {percent:>3}%  {wide_msg}" } else { "{spinner}  {wide_msg}" };
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

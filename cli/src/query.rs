@@ -35,7 +35,7 @@ pub(crate) fn sql(global: &Global, args: &SqlArgs, interrupt: &Interrupt) -> Out
     with_db(global, Missing::Create, |db| {
         let mut statements = Vec::new();
         for source in &sources {
-            let parsed = db.statements(&source.text).map_err(|error| source.failure(None, error))?;
+            let parsed = db.statements(&source.text).map_err(|error| source.failure(None, Box::new(error)))?;
             statements.extend(parsed.into_iter().map(|statement| (source, statement)));
         }
         for (source, statement) in statements {
@@ -71,10 +71,10 @@ fn sources(args: &SqlArgs) -> Outcome<Vec<Source<'_>>> {
 
 impl Source<'_> {
     /// Adds file and line to an error, as far as it does not name them.
-    fn failure(&self, line: Option<u64>, source: Error) -> Failure {
-        let has_line = matches!(&source, Error::Sql(SqlError::Syntax { .. } | SqlError::Refused { .. }));
+    fn failure(&self, line: Option<u64>, source: Box<Error>) -> Failure {
+        let has_line = matches!(&*source, Error::Sql(SqlError::Syntax { .. } | SqlError::Refused { .. }));
         let mut place = self.file.map_or_else(String::new, |file| format!("{}: ", file.display()));
-        if let Some(line) = line.filter(|_| !has_line && !matches!(source, Error::Stopped)) {
+        if let Some(line) = line.filter(|_| !has_line && !matches!(*source, Error::Stopped)) {
             place.push_str(&format!("line {line}: "));
         }
         Failure::Statement { place, source }
@@ -83,7 +83,7 @@ impl Source<'_> {
 
 /// Runs one statement and prints its rows, or how many it wrote.
 fn run(db: &Db, statement: &Statement, format: Format, interrupt: &Interrupt) -> Outcome {
-    let mut rows = db.run(statement)?.until(&interrupt.stop);
+    let rows = db.run(statement)?.until(&interrupt.stop);
     let schema = rows.schema().clone();
     let verb = match statement.kind() {
         Kind::Insert => Some("inserted"),
@@ -98,7 +98,12 @@ fn run(db: &Db, statement: &Statement, format: Format, interrupt: &Interrupt) ->
             say(&format!("{verb} {}", counted(batches.iter().map(counted_rows).sum(), "row")));
             Ok(())
         }
-        None if schema.fields().is_empty() => rows.try_for_each(|batch| batch.map(drop)).map_err(Failure::Db),
+        None if schema.fields().is_empty() => {
+            for batch in rows {
+                batch?;
+            }
+            Ok(())
+        }
         None => print_rows(format, &schema, rows).map(drop),
     }
 }

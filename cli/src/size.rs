@@ -65,7 +65,7 @@ pub(crate) fn bytes(value: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match units.into_iter().find(|(shift, _)| value >= 1 << shift) {
         Some((shift, unit)) => {
-            let tenths = u128::from(value) * 10 >> shift;
+            let tenths = (u128::from(value) * 10) >> shift;
             format!("{}.{} {unit}", tenths / 10, tenths % 10)
         }
         None => format!("{value} B"),

@@ -1,5 +1,7 @@
 //! The binary as a user meets it: arguments in; standard output, standard error and exit code out.
 
+#![expect(clippy::unwrap_used, reason = "what fails outside of a test function fails the test all the same")]
+
 mod fixture;
 
 mod commands;

@@ -54,11 +54,11 @@ pub fn dump_sst(disk: &dyn Disk, run: RunId, take: &mut Take<'_>) -> ControlFlow
     let index = given(take, KeyIndex::open(disk, path(RunFile::Keys), &meta.files))?;
     check_file(disk, &path(RunFile::Keys), meta.files.keys, None, take)?;
     let checksums = index.as_ref().and_then(|index| index.sst_checksums().ok());
-    if let Some(bytes) = check_file(disk, &path(RunFile::Sst), meta.files.sst, checksums, take)? {
-        if let Some(metadata) = given(take, parquet_metadata(&path(RunFile::Sst), &bytes))? {
-            (metadata.row_groups().iter().enumerate())
-                .try_for_each(|(index, row_group)| show_row_group(index, row_group, take))?;
-        }
+    if let Some(bytes) = check_file(disk, &path(RunFile::Sst), meta.files.sst, checksums, take)?
+        && let Some(metadata) = given(take, parquet_metadata(&path(RunFile::Sst), &bytes))?
+    {
+        (metadata.row_groups().iter().enumerate())
+            .try_for_each(|(index, row_group)| show_row_group(index, row_group, take))?;
     }
     if let Some(deletes) = &meta.files.deletes {
         let checksums = index.as_ref().and_then(|index| index.deletes_checksums().ok());

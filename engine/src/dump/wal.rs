@@ -90,8 +90,13 @@ impl Log {
                     self.record(&path, offset, &frame, take)?;
                     offset = frame.end;
                 }
+                Err(damage) if is_last && self.is_torn(&bytes, LogEnd { segment: id, length: offset }) => {
+                    let torn = bytes.len() as u64 - offset;
+                    line(take, format!("  byte {offset}: {torn} bytes that were never acknowledged ({damage})"))?;
+                    break;
+                }
                 Err(damage) => {
-                    self.damaged(&path, LogEnd { segment: id, length: offset }, &bytes, damage, is_last, take)?;
+                    take(Found::Damage(Error::corrupt_at(&*path, offset, damage)))?;
                     let Some(next) = next_record(&bytes, id, offset + 1) else { break };
                     line(take, format!("  byte {next}: the next intact record"))?;
                     offset = next;
@@ -147,25 +152,10 @@ impl Log {
         ControlFlow::Continue(())
     }
 
-    /// Says whether bytes that are no record are damage, or the tail that opening cuts off.
-    fn damaged(
-        &self,
-        path: &str,
-        place: LogEnd,
-        bytes: &[u8],
-        damage: Damage,
-        is_last: bool,
-        take: &mut Take<'_>,
-    ) -> ControlFlow<()> {
+    /// Whether opening takes the bytes from a place on, which are no record, for a tail to cut off.
+    fn is_torn(&self, bytes: &[u8], place: LogEnd) -> bool {
         let was_durable = self.manifest.as_ref().is_some_and(|manifest| place < manifest.wal_end);
-        if is_last && !was_durable && intact_behind(bytes, place.segment, place.length).is_none() {
-            let torn = bytes.len() as u64 - place.length;
-            return line(
-                take,
-                format!("  byte {}: {torn} bytes that were never acknowledged ({damage})", place.length),
-            );
-        }
-        take(Found::Damage(Error::corrupt_at(path, place.length, damage)))
+        !was_durable && intact_behind(bytes, place.segment, place.length).is_none()
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "tests tell how much they covered")]
 
 mod crash;
+mod dump;
 mod faults;
 mod fixture;
 mod golden;

@@ -118,3 +118,12 @@ fn schemas_that_cannot_be_read_into_are_refused() {
     check(vec![Field::new("a", DataType::new_list(DataType::Int8, true), true)], "column `a` has type List");
     check(vec![Field::new("a", DataType::Decimal128(5, -2), true)], "column `a` has type Decimal128(5, -2)");
 }
+
+#[test]
+fn required_columns_must_have_values_also_where_they_are_inferred() {
+    let options = CsvOptions { required: vec!["id".to_owned(), "other".to_owned()], ..CsvOptions::default() };
+    let loaded = load_every_way("id,name\n1,\n", &options).unwrap();
+    assert_eq!(schema_text::to_text(&loaded.rows.schema()).unwrap(), "id bigint not null, name text");
+    let want = "1.csv:3:1: column `id`: the field is empty (NULL), but the column is not null";
+    assert_eq!(load_every_way("id,name\n1,one\n,two\n", &options).unwrap_err(), want);
+}
