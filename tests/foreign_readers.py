@@ -55,7 +55,7 @@ def check_file(path, types, key):
     assert found == types, f"{path}: {found}"
     rows = list(zip(*(table.column(name).to_pylist() for name in key)))
     assert all(a < b for a, b in zip(rows, rows[1:])), f"{path}: rows do not ascend by {key}"
-    count = duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchone()[0]
+    count = duckdb.sql(f"SELECT count(*) FROM '{path}'").fetchall()[0][0]
     assert count == table.num_rows, f"{path}: DuckDB counts {count} rows, pyarrow {table.num_rows}"
     columns = [row[0] for row in duckdb.sql(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
     assert columns == [name for name, _ in types], f"{path}: DuckDB sees {columns}"
@@ -93,11 +93,11 @@ def main():
                    [(row[0], row[1]) for row in duckdb.sql(f"DESCRIBE SELECT * FROM '{keyed}/*.parquet'").fetchall()]}
         table = f"(SELECT * FROM read_csv('{exported}', header = true, columns = {columns}))"
         files = f"(SELECT * FROM '{keyed}/*.parquet')"
-        left = duckdb.sql(f"SELECT count(*) FROM ({table} EXCEPT ALL {files})").fetchone()[0]
-        right = duckdb.sql(f"SELECT count(*) FROM ({files} EXCEPT ALL {table})").fetchone()[0]
-        count = duckdb.sql(f"SELECT count(*) FROM '{keyed}/*.parquet'").fetchone()[0]
+        left = duckdb.sql(f"SELECT count(*) FROM ({table} EXCEPT ALL {files})").fetchall()[0][0]
+        right = duckdb.sql(f"SELECT count(*) FROM ({files} EXCEPT ALL {table})").fetchall()[0][0]
+        count = duckdb.sql(f"SELECT count(*) FROM '{keyed}/*.parquet'").fetchall()[0][0]
         assert (left, right, count) == (0, 0, 30_000 - 50), (left, right, count)
-        total = duckdb.sql(f"SELECT sum(price) FROM '{keyed}/*.parquet'").fetchone()[0]
+        total = duckdb.sql(f"SELECT sum(price) FROM '{keyed}/*.parquet'").fetchall()[0][0]
         assert isinstance(total, decimal.Decimal), total
     print(f"{len(runs)} runs, {rows} rows: pyarrow {pa.__version__} and DuckDB {duckdb.__version__} agree")
 
