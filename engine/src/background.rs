@@ -105,6 +105,8 @@ fn repeat(state: &State, stopping: &AtomicBool, step: fn(&State) -> Result<()>) 
                 }
             }
             Err(error) if error.kind() == ErrorKind::Poisoned => return,
+            // The table went while it was worked on: there is nothing left to do for it.
+            Err(Error::Dropped { .. }) => {}
             Err(error) => {
                 tracing::warn!(%error, "background work failed, trying again");
                 *locked(&state.background_failure) = Some(Arc::new(error));
