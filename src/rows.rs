@@ -27,11 +27,6 @@ impl Stop {
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
-
-    /// Whether it was used.
-    pub fn is_stopped(&self) -> bool {
-        *self.0.borrow()
-    }
 }
 
 /// Rows of a running query.

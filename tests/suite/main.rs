@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "tests tell how much they covered")]
 
+mod facade;
 mod tidy;
 mod tpch;

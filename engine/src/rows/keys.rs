@@ -113,14 +113,6 @@ impl Keys {
         }
     }
 
-    /// Gives memory back that is not used.
-    pub fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
-        if let Layout::Variable(ends) = &mut self.layout {
-            ends.shrink_to_fit();
-        }
-    }
-
     /// The keys at these indexes, in this order.
     #[must_use]
     pub fn take(&self, indexes: &[u32]) -> Self {

@@ -95,11 +95,6 @@ impl Wal {
         self.end
     }
 
-    /// The oldest segment that is still there.
-    pub fn first_segment(&self) -> WalId {
-        self.sealed.first().map_or(self.end.segment, |sealed| sealed.id)
-    }
-
     /// Number of syncs so far.
     pub fn syncs(&self) -> u64 {
         self.syncs

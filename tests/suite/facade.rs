@@ -1,0 +1,95 @@
+//! The facade's own promises: async twins, tables without a key, reopening, complete exports.
+
+use std::sync::Arc;
+
+use rustling_db::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use rustling_db::arrow::datatypes::Int64Type;
+use rustling_db::{Db, DbOptions, Error, ErrorKind, WriteBatch};
+
+fn rows(list: &[(i64, &str)]) -> RecordBatch {
+    let ids = Int64Array::from_iter_values(list.iter().map(|(id, _)| *id));
+    let words = StringArray::from_iter_values(list.iter().map(|(_, word)| *word));
+    let columns = [("id", Arc::new(ids) as ArrayRef, false), ("word", Arc::new(words) as ArrayRef, true)];
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn count(batches: &[RecordBatch]) -> i64 {
+    batches[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+#[test]
+fn async_twins_do_what_the_blocking_calls_do() {
+    let db = Arc::new(Db::in_memory().unwrap());
+    db.create_table("t", rows(&[]).schema().as_ref(), &["id"]).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut tasks = Vec::new();
+        for id in 0..50 {
+            let db = db.clone();
+            tasks.push(tokio::spawn(async move {
+                let mut batch = WriteBatch::new();
+                batch.insert("t", rows(&[(id, "async")]));
+                db.write_async(batch).await.unwrap()
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let mut again = WriteBatch::new();
+        again.insert("t", rows(&[(7, "again")]));
+        assert_eq!(db.write_async(again).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(count(&db.sql_async("SELECT count(*) FROM t WHERE word = 'async'").await.unwrap()), 50);
+    });
+    db.close().unwrap();
+}
+
+#[test]
+fn rows_without_a_key_are_kept_as_often_as_they_are_inserted() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 1..=3 {
+        let db = Db::open(folder.path()).unwrap();
+        if round == 1 {
+            db.create_table("log", rows(&[]).schema().as_ref(), &[]).unwrap();
+        }
+        db.insert("log", rows(&[(1, "same"), (1, "same")])).unwrap();
+        assert_eq!(count(&db.sql("SELECT count(*) FROM log WHERE id = 1").unwrap()), 2 * round);
+        assert_eq!(db.sql("SELECT * FROM log").unwrap()[0].num_columns(), 2, "the row id is hidden");
+        if round == 2 {
+            db.flush("log").unwrap();
+        }
+        db.close().unwrap();
+    }
+}
+
+#[test]
+fn an_export_that_fails_leaves_the_file_that_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.parquet");
+    std::fs::write(&file, "before").unwrap();
+    let db = Db::open(folder.path().join("db")).unwrap();
+    db.create_table("t", rows(&[]).schema().as_ref(), &["id"]).unwrap();
+    db.upsert("t", rows(&[(1, "x"), (2, "not a number")])).unwrap();
+    let error = db.export("SELECT CAST(word AS BIGINT) FROM t", &file).unwrap_err();
+    assert!(matches!(error, Error::Sql(_)), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "before");
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(db.export("SELECT * FROM t", &file).unwrap().rows, 2);
+    db.close().unwrap();
+}
+
+#[test]
+fn a_query_beyond_its_memory_is_told_so_or_spills() {
+    let db = Db::open_with(
+        tempfile::tempdir().unwrap().path(),
+        &DbOptions { memory_bytes: 8 << 20, ..DbOptions::default() },
+    )
+    .unwrap();
+    let sorted = db
+        .sql("SELECT count(*) FROM (SELECT value FROM generate_series(1, 2000000) ORDER BY value DESC LIMIT 1999999)");
+    match sorted {
+        Ok(batches) => assert_eq!(count(&batches), 1_999_999),
+        Err(error) => assert!(error.to_string().contains("Resources exhausted"), "{error}"),
+    }
+    db.close().unwrap();
+}
