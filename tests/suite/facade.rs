@@ -80,11 +80,9 @@ fn an_export_that_fails_leaves_the_file_that_was_there() {
 
 #[test]
 fn a_query_beyond_its_memory_is_told_so_or_spills() {
-    let db = Db::open_with(
-        tempfile::tempdir().unwrap().path(),
-        &DbOptions { memory_bytes: 8 << 20, ..DbOptions::default() },
-    )
-    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let options = DbOptions { memory_bytes: 8 << 20, ..DbOptions::default() };
+    let db = Db::open_with(folder.path().join("db"), &options).unwrap();
     let sorted = db
         .sql("SELECT count(*) FROM (SELECT value FROM generate_series(1, 2000000) ORDER BY value DESC LIMIT 1999999)");
     match sorted {
