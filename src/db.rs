@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::export::{ExportReport, write_parquet};
 use crate::import::{CsvLoad, OnStart, load_csv};
 use crate::options::DbOptions;
-use crate::rows::Rows;
+use crate::rows::{Rows, refuse_inside_runtime};
 
 /// Name of the catalog that holds the database's tables, in the schema `public`.
 pub const CATALOG: &str = "rustling";
@@ -230,8 +230,9 @@ impl Db {
     /// Starts a statement and gives its rows as they come.
     ///
     /// # Errors
-    /// As [`Db::sql`].
+    /// As [`Db::sql`]; [`Error::InsideRuntime`].
     pub fn run(&self, statement: &Statement) -> Result<Rows> {
+        refuse_inside_runtime()?;
         let runtime = self.runtime()?;
         let stream = runtime
             .block_on(async { statement.execute(&self.context).await?.execute_stream().await.map_err(Error::from) })?;

@@ -69,6 +69,9 @@ pub enum Error {
     /// The caller stopped a query.
     #[error("the query was stopped")]
     Stopped,
+    /// A blocking call was made from a thread of an async runtime.
+    #[error("a blocking call was made inside an async runtime; use its async twin, or make it from another thread")]
+    InsideRuntime,
     /// A thread of the query runtime cannot be started.
     #[error("cannot start the query threads: {0}")]
     Runtime(#[source] std::io::Error),
@@ -92,6 +95,7 @@ impl Error {
             | Self::Parquet { .. }
             | Self::TableDiffers { .. }
             | Self::Stopped
+            | Self::InsideRuntime
             | Self::Arrow(_) => ErrorKind::Invalid,
         }
     }

@@ -59,6 +59,9 @@ impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = refuse_inside_runtime() {
+            return Some(Err(error));
+        }
         let mut stop = self.stop.0.subscribe();
         let stream = &mut self.stream;
         let next = self.runtime.block_on(async {
@@ -70,4 +73,12 @@ impl Iterator for Rows {
         })?;
         Some(next)
     }
+}
+
+/// A thread of a runtime must not wait for another one: that would be a panic.
+///
+/// # Errors
+/// [`Error::InsideRuntime`].
+pub fn refuse_inside_runtime() -> Result<()> {
+    if Handle::try_current().is_ok() { Err(Error::InsideRuntime) } else { Ok(()) }
 }

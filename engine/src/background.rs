@@ -23,6 +23,8 @@ use crate::sweep::sweep;
 const QUEUE_BATCHES_MAX: usize = 4096;
 /// Batches that are committed with one sync, at most.
 const GROUP_BATCHES_MAX: usize = 1024;
+/// Bytes that a group has before it takes no further batch.
+const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long a failed step waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -87,8 +89,15 @@ impl Threads {
 
 fn commit_queued(state: &State, queue: &Receiver<Pending>) {
     while let Ok(first) = queue.recv() {
+        let mut bytes = first.batch.size_bytes();
         let mut group = vec![first];
-        group.extend(queue.try_iter().take(GROUP_BATCHES_MAX - 1));
+        while group.len() < GROUP_BATCHES_MAX
+            && bytes < GROUP_BYTES_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            bytes += next.batch.size_bytes();
+            group.push(next);
+        }
         commit_group(state, group);
     }
 }

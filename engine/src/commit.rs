@@ -70,6 +70,11 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch) -> Result<Prepared> {
 }
 
 impl Prepared {
+    /// Bytes of its record.
+    pub fn size_bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
