@@ -11,11 +11,15 @@ use rustling_engine::disk::sim::{Image, SimDisk};
 
 use crate::fixture::{Step, Tables, contents, run, run_model, small_options};
 
+/// Of so many images the recovery of one is cut off as well.
+const NESTED_EVERY: usize = 10;
+
 /// What checking a script found.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     pub(crate) boundaries: usize,
     pub(crate) images: usize,
+    pub(crate) nested: usize,
     pub(crate) violations: Vec<String>,
 }
 
@@ -159,7 +163,9 @@ pub(crate) fn check(steps: &[Step], wrap: impl Fn(&SimDisk) -> Arc<dyn Disk>) ->
             if seen.insert((image.digest(), acknowledged)) {
                 checked.images += 1;
                 let origin = image.origin().to_string();
-                if let Err(problem) = check_image(image, allowed) {
+                let again = checked.images % NESTED_EVERY == 0;
+                let problem = if again { check_recovery(image.clone(), allowed, &mut checked.nested) } else { Ok(()) };
+                if let Err(problem) = problem.and_then(|()| check_image(image, allowed)) {
                     checked.violations.push(format!(
                         "boundary {boundary} ({}), {origin}: {problem}",
                         disk.describe_boundary(boundary)
@@ -201,6 +207,31 @@ fn run_script(steps: &[Step], marks: &SimDisk, disk: Arc<dyn Disk>) -> Vec<Vec<T
     allowed
 }
 
+/// Power is cut again while the database recovers: what opens then is still allowed.
+fn check_recovery(image: Image, allowed: &[Tables], nested: &mut usize) -> Result<(), String> {
+    let disk = image.into_disk();
+    let options = small_options();
+    drop(Database::open(Arc::new(disk.clone()), options.clone()).map_err(|error| format!("does not open: {error}"))?);
+    let mut outcome = Ok(());
+    let mut seen = HashSet::new();
+    for boundary in 0..disk.boundaries() {
+        disk.images(boundary, &mut |image| {
+            if outcome.is_err() || !seen.insert(image.digest()) {
+                return;
+            }
+            *nested += 1;
+            let origin = image.origin().to_string();
+            let found = Database::open(Arc::new(image.into_disk()), options.clone()).and_then(|db| contents(&db));
+            match found {
+                Ok(found) if allowed.contains(&found) => {}
+                Ok(found) => outcome = Err(format!("cut again at {boundary}, {origin}: holds {found:?}")),
+                Err(error) => outcome = Err(format!("cut again at {boundary}, {origin}: {error}")),
+            }
+        });
+    }
+    outcome
+}
+
 fn check_image(image: Image, allowed: &[Tables]) -> Result<(), String> {
     let disk: Arc<dyn Disk> = Arc::new(image.into_disk());
     let options = small_options();
@@ -227,7 +258,8 @@ fn what_was_acknowledged_survives_a_power_cut_at_every_call() {
         assert_eq!(checked.violations, Vec::<String>::new(), "{name}");
         total.boundaries += checked.boundaries;
         total.images += checked.images;
+        total.nested += checked.nested;
     }
-    println!("all: {} boundaries, {} images", total.boundaries, total.images);
-    assert!(total.images > 1000, "the scripts reach few states: {}", total.images);
+    println!("all: {} boundaries, {} images, {} during recovery", total.boundaries, total.images, total.nested);
+    assert!(total.nested > 100 && total.images > 1000, "the scripts reach few states: {}", total.images);
 }
