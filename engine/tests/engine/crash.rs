@@ -163,7 +163,7 @@ pub(crate) fn check(steps: &[Step], wrap: impl Fn(&SimDisk) -> Arc<dyn Disk>) ->
             if seen.insert((image.digest(), acknowledged)) {
                 checked.images += 1;
                 let origin = image.origin().to_string();
-                let again = checked.images % NESTED_EVERY == 0;
+                let again = checked.images.is_multiple_of(NESTED_EVERY);
                 let problem = if again { check_recovery(image.clone(), allowed, &mut checked.nested) } else { Ok(()) };
                 if let Err(problem) = problem.and_then(|()| check_image(image, allowed)) {
                     checked.violations.push(format!(
