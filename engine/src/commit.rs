@@ -103,7 +103,6 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
     let mut writer = locked(&state.writer);
     let view = state.current().view;
     let mut accepted: Vec<(SeqNo, Pending)> = Vec::with_capacity(group.len());
-    announce_manifest(&mut writer);
     for pending in group {
         match check(state, &view, &accepted, &pending.batch) {
             Ok(()) => {
@@ -118,8 +117,8 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
     if accepted.is_empty() {
         return;
     }
-    let durable = writer.wal.commit();
-    match durable {
+    announce_manifest(&mut writer);
+    match writer.wal.commit() {
         Ok(()) => writer.unannounced = None,
         Err(failure) => return refuse_all(state, accepted, failure),
     }
