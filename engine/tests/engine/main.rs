@@ -8,6 +8,7 @@ mod dump;
 mod faults;
 mod fixture;
 mod golden;
+mod ledger;
 mod load;
 mod model;
 mod protocol;

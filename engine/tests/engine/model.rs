@@ -20,6 +20,7 @@ use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
 
+use crate::ledger;
 use crate::typed::{KEY_KINDS, Key, KeyKind, Value};
 
 type Rows = BTreeMap<Key, Value>;
@@ -265,9 +266,11 @@ fn run(seed: u64) {
 
 #[test]
 fn random_operations_give_what_the_model_gives() {
-    let first: u64 = std::env::var("MODEL_SEED").map_or(0, |seed| seed.parse().unwrap());
-    for seed in first..first + SEQUENCES {
+    let ledger = ledger::Run::begin("model", 0..SEQUENCES);
+    for seed in ledger.seeds() {
         let outcome = std::panic::catch_unwind(|| run(seed));
-        assert!(outcome.is_ok(), "failed with MODEL_SEED={seed}");
+        assert!(outcome.is_ok(), "failed with SEEDS={seed}..{}", seed + 1);
     }
+    let sequences = ledger.seeds().end - ledger.seeds().start;
+    ledger.end(&[("sequences", sequences), ("violations", 0)]);
 }
