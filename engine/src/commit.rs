@@ -15,6 +15,7 @@ use crate::id::{SeqNo, TableId};
 use crate::read::locate;
 use crate::read::snapshot::TableSnapshot;
 use crate::rows::change::{TableChanges, WriteBatch, by_table, prepare};
+use crate::seeded::{SeededFault, makes};
 use crate::state::{State, Writer, locked};
 use crate::version::view::{TableView, View};
 use crate::wal::body::{manifest_body, write_changes};
@@ -120,6 +121,7 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
     announce_manifest(&mut writer);
     match writer.wal.commit() {
         Ok(()) => writer.unannounced = None,
+        Err(failure) if !failure.poisoned && makes(SeededFault::AckWithoutAppend) => {}
         Err(failure) => return refuse_all(state, accepted, failure),
     }
     let answers = make_visible(state, &view, accepted);
@@ -144,8 +146,10 @@ fn check(state: &State, view: &View, accepted: &[(SeqNo, Pending)], batch: &Prep
         let Some(table) = view.table(prepared.id) else {
             return Err(Error::Dropped { table: prepared.name.to_string() });
         };
-        refuse_in_group(table, part, accepted)?;
-        if visible > batch.checked_at {
+        if !makes(SeededFault::InsertNotCheckedAgain) {
+            refuse_in_group(table, part, accepted)?;
+        }
+        if visible > batch.checked_at && !makes(SeededFault::InsertNotCheckedAgain) {
             refuse_present(&TableSnapshot::new(table.clone(), visible), part, batch.checked_at)?;
         }
     }

@@ -16,8 +16,9 @@ use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::SCAN_BATCH_ROWS;
 use crate::read::source::Source;
 use crate::run_writer::{RunWriter, SeqRange};
+use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
-use crate::sweep::sweep;
+use crate::sweep::{remove_run, sweep};
 use crate::version::run::Run;
 use crate::version::table::overlap;
 use crate::version::view::TableView;
@@ -66,6 +67,9 @@ pub fn compact_runs(state: &State, id: TableId) -> Result<()> {
     let added = closed.open(SeqRange { first, last })?;
     let removed: Vec<RunId> = runs.iter().map(|run| run.id()).collect();
     let (runs_in, runs_out, rows) = (removed.len(), added.len(), closed.rows());
+    if makes(SeededFault::RunsSweptBeforePublish) {
+        removed.iter().for_each(|run| remove_run(&*state.disk, id, *run));
+    }
     closed.publish(VersionEdit::Compacted { table: id, removed, added })?;
     state.counters.compactions.fetch_add(1, Ordering::Relaxed);
     tracing::info!(table = %table.name, runs_in, runs_out, rows, "compacted a table");
@@ -77,6 +81,9 @@ fn merge_runs(table: &TableView) -> Result<Merge> {
     let mut cursors = Vec::new();
     for run in table.version.runs() {
         for source in Source::of_run(run, &table.codec)? {
+            if matches!(source, Source::Deleted(..)) && makes(SeededFault::CompactionForgetsDeletes) {
+                continue;
+            }
             cursors.push(source.open(&projection, SCAN_BATCH_ROWS)?);
         }
     }

@@ -28,6 +28,7 @@ use crate::report::{DatabaseReport, report};
 use crate::rows::change::WriteBatch;
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::{TableSchema, check_table_name};
+use crate::seeded::{SeededFault, makes};
 use crate::source::BatchSource;
 use crate::state::{Current, State, locked};
 use crate::sweep::sweep;
@@ -308,7 +309,11 @@ impl Database {
         }
         self.stop_threads();
         sweep(&self.state);
-        let recorded = if self.is_recorded() { Ok(()) } else { publish(&self.state, VersionEdit::Checkpoint) };
+        let recorded = if self.is_recorded() || makes(SeededFault::CloseWithoutLogEnd) {
+            Ok(())
+        } else {
+            publish(&self.state, VersionEdit::Checkpoint)
+        };
         self.state.closed.store(true, Ordering::Release);
         locked(&self.state.lock).take();
         recorded

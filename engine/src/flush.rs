@@ -16,6 +16,7 @@ use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::SCAN_BATCH_ROWS;
 use crate::read::source::Source;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
+use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
 use crate::version::view::TableView;
 
@@ -47,7 +48,8 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     let closed = write_runs(state, table, memtable)?;
     let rows = closed.rows();
     let runs = closed.open(SeqRange { first, last })?;
-    closed.publish(VersionEdit::Flushed { table: id, memtable: memtable.clone(), runs, through: last })?;
+    let through = if makes(SeededFault::FlushClaimsTooMuch) { last.next() } else { last };
+    closed.publish(VersionEdit::Flushed { table: id, memtable: memtable.clone(), runs, through })?;
     let name = table.name.clone();
     let retired = Arc::downgrade(memtable);
     drop(view);
@@ -69,7 +71,7 @@ fn write_runs<'a>(state: &'a State, table: &Arc<TableView>, memtable: &Memtable)
     let mut merge = Merge::new(cursors, options);
     let mut writer = RunWriter::new(state, table.clone());
     while let Some(block) = merge.next_block()? {
-        if table.version.runs().is_empty() {
+        if table.version.runs().is_empty() || makes(SeededFault::FlushWithoutDeletes) {
             writer.append(&block.keys, &block.batch)?;
         } else {
             writer.append_with_deletes(&block)?;

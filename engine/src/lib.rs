@@ -13,6 +13,9 @@ pub mod error;
 
 pub mod config;
 
+// Mistakes on purpose, for tests of the tests.
+pub mod seeded;
+
 // Files and rows.
 pub mod disk;
 pub mod rows;

@@ -13,6 +13,7 @@ use crate::disk::path;
 use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
+use crate::seeded::{SeededFault, makes};
 use crate::state::{Current, Obsolete, Publisher, State, locked};
 use crate::version::manifest::{Manifest, SchemaManifest, TableManifest};
 use crate::version::run::Run;
@@ -77,9 +78,13 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
     let manifest = next_manifest(state, &publisher, &tables);
     let bytes = manifest.encode()?;
     let digest = Digest::of(&bytes);
+    if makes(SeededFault::SegmentsSweptBeforePublish) {
+        let segments = locked(&state.writer).wal.forget_before(manifest.wal_floor);
+        segments.into_iter().for_each(|segment| drop(state.disk.remove(&path::wal(segment))));
+    }
     write_manifest(&*state.disk, &manifest, &bytes).map_err(|failure| state.fail(failure))?;
     let closing = matches!(edit, VersionEdit::Checkpoint);
-    if !closing {
+    if !closing && !makes(SeededFault::ManifestNotAnnounced) {
         announce(state, manifest.id, digest)?;
     }
     let before = std::mem::replace(&mut *publisher, Publisher { manifest, digest });
@@ -129,6 +134,7 @@ fn next_manifest(state: &State, publisher: &Publisher, tables: &[TableView]) -> 
     // A table without unflushed changes does not need the log; for any other its oldest one decides.
     let current = state.current().view;
     let flushed = (current.tables())
+        .filter(|_| !makes(SeededFault::FloorIgnoresOtherTables))
         .filter_map(|table| {
             let through = tables.iter().find(|edited| edited.id == table.id)?.version.flushed_through();
             let unflushed = table.memtables.iter().filter_map(|memtable| memtable.seq_range());
@@ -171,7 +177,7 @@ pub fn write_manifest(disk: &dyn Disk, manifest: &Manifest, bytes: &[u8]) -> Res
     let written = stage(disk, &staged, bytes);
     let linked = written.and_then(|()| match disk.link(&staged, &path) {
         Ok(()) => Ok(()),
-        Err(_) if is_written(disk, &path, bytes) => Ok(()),
+        Err(_) if is_written(disk, &path, bytes) && !makes(SeededFault::ManifestNotReadBack) => Ok(()),
         Err(error) => Err(failed(at("link", &path)(error), false)),
     });
     // Best effort: what is left in the staging folder is swept when the database opens.

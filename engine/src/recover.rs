@@ -18,6 +18,7 @@ use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId, WalId};
 use crate::publish::{random_digest, write_manifest};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
+use crate::seeded::{SeededFault, makes};
 use crate::state::{Counters, Current, Publisher, Signal, State, Writer};
 use crate::sweep::sweep_folder;
 use crate::version::manifest::{FORMAT, Manifest, TableManifest};
@@ -225,7 +226,7 @@ fn apply(
     raw: &RawChanges<'_>,
 ) -> Result<()> {
     let Some(table) = tables.get_mut(&raw.table) else { return Ok(()) };
-    if seq <= table.version.flushed_through() {
+    if seq <= table.version.flushed_through() && !makes(SeededFault::ReplayOfFlushed) {
         return Ok(());
     }
     if raw.schema != table.schema.id() {

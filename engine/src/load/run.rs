@@ -23,6 +23,7 @@ use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
 use crate::rows::canonical::{canonicalize_keys, compact};
 use crate::rows::change::check_rows;
 use crate::run_writer::SeqRange;
+use crate::seeded::{SeededFault, makes};
 use crate::source::{BatchSource, SourceBatch};
 use crate::state::{State, locked};
 use crate::version::run::Run;
@@ -105,14 +106,21 @@ fn stored_rows(snapshot: &TableSnapshot, batch: &SourceBatch) -> Result<RecordBa
 fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conflict: OnConflict) -> Result<SeqNo> {
     let id = snapshot.table().id;
     // Most of what is in memory is flushed before writers are kept out.
-    flush_table(state, id)?;
+    let rotates = !makes(SeededFault::LoadWithoutRotation);
+    if rotates {
+        flush_table(state, id)?;
+    }
     let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
-    rotate(state, id);
-    while flush_oldest(state, id)? {}
+    if rotates {
+        rotate(state, id);
+        while flush_oldest(state, id)? {}
+    }
     let seq = {
         let mut writer = locked(&state.writer);
         let seq = writer.next_seq;
-        writer.next_seq = seq.next();
+        if !makes(SeededFault::LoadSharesItsSequence) {
+            writer.next_seq = seq.next();
+        }
         seq
     };
     let runs = written.runs.open(SeqRange { first: seq, last: seq })?;

@@ -17,6 +17,7 @@ use crate::memtable::row_chunk::RowChunk;
 use crate::rows::change::SortedChanges;
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
+use crate::seeded::{SeededFault, makes};
 use crate::wal::body::ROW_FORM_ROWS_MAX;
 
 /// A row chunk with this many changes is full.
@@ -176,6 +177,7 @@ impl Memtable {
     /// # Errors
     /// [`Error::SnapshotTooOld`].
     pub fn visible(&self, seq: SeqNo) -> Result<Vec<VisibleChunk>> {
+        let seq = if makes(SeededFault::SnapshotSeesLater) { SeqNo::MAX } else { seq };
         let mut visible = Vec::new();
         let chunks = self.newest_first();
         self.check_kept(seq)?;

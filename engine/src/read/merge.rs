@@ -15,6 +15,7 @@ use arrow::datatypes::SchemaRef;
 use crate::error::Result;
 use crate::read::cursor::Cursor;
 use crate::rows::keys::Keys;
+use crate::seeded::{SeededFault, makes};
 
 /// Rows of a block that is written to a run or a spill.
 const BLOCK_ROWS: usize = 8192;
@@ -192,7 +193,8 @@ impl Merge {
     }
 
     fn less(&self, a: usize, b: usize) -> bool {
-        (self.cursors[a].key(), a) < (self.cursors[b].key(), b)
+        let (first, second) = if makes(SeededFault::MergePrefersOlder) { (b, a) } else { (a, b) };
+        (self.cursors[a].key(), first) < (self.cursors[b].key(), second)
     }
 
     /// Restores the heap after the cursor on top moved.

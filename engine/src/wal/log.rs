@@ -11,6 +11,7 @@ use crate::disk::api::{Disk, WriteFile, at};
 use crate::disk::path;
 use crate::error::{Error, Result};
 use crate::id::{SeqNo, WalId};
+use crate::seeded::{SeededFault, makes};
 use crate::wal::body::sealed_body;
 use crate::wal::record::{RecordKind, SEGMENT_HEADER_BYTES, frame, segment_header};
 
@@ -80,7 +81,11 @@ impl Wal {
         sealed: Vec<Sealed>,
     ) -> Result<Self> {
         let path = path::wal(end.segment);
-        let mut file = disk.append(&path, end.length).map_err(at("open", &path))?;
+        let mut length = end.length;
+        if makes(SeededFault::TornTailNotCut) {
+            length = disk.open(&path).map_err(at("open", &path))?.len();
+        }
+        let mut file = disk.append(&path, length).map_err(at("open", &path))?;
         file.sync().map_err(at("sync", &path))?;
         Ok(Self { last_seq, sealed, ..Self::at(disk, database, segment_bytes_max, file, end) })
     }
@@ -132,9 +137,9 @@ impl Wal {
             return Err(CommitFailure { error, poisoned });
         }
         self.syncs += 1;
-        self.file
-            .sync()
-            .map_err(|error| CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned: true })?;
+        let synced = if makes(SeededFault::AckBeforeSync) { Ok(()) } else { self.file.sync() };
+        let poisoned = !makes(SeededFault::SyncFailureForgiven);
+        synced.map_err(|error| CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned })?;
         self.end.length += group.len() as u64;
         self.group = group;
         self.group.clear();
@@ -143,6 +148,9 @@ impl Wal {
 
     /// Takes a half-written group back, so that its records can never be found.
     fn cut_back(&mut self) -> Result<()> {
+        if makes(SeededFault::HalfGroupNotTakenBack) {
+            return Ok(());
+        }
         let path = path::wal(self.end.segment);
         self.file = self.disk.append(&path, self.end.length).map_err(at("cut", &path))?;
         self.file.sync().map_err(at("sync", &path))

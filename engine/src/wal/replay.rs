@@ -10,6 +10,7 @@ use crate::disk::api::{Disk, at};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, SeqNo, WalId};
+use crate::seeded::{SeededFault, makes};
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
 use crate::wal::log::{LogEnd, Sealed};
 use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame};
@@ -176,11 +177,15 @@ impl Replay<'_> {
 
     /// Accepts a damaged record as a torn tail, or says why it is none.
     fn torn_tail(&mut self, place: RecordPlace<'_>, id: WalId, bytes: &[u8], damage: Damage) -> Result<()> {
-        let was_durable = self.known_end.is_some_and(|end| LogEnd { segment: id, length: place.offset } < end);
+        let forgiven = makes(SeededFault::EveryDamageIsATornTail);
+        let was_durable =
+            !forgiven && self.known_end.is_some_and(|end| LogEnd { segment: id, length: place.offset } < end);
         if was_durable {
             return Err(place.corrupt(damage));
         }
-        if let Some(intact_at) = intact_behind(bytes, id, place.offset) {
+        if let Some(intact_at) = intact_behind(bytes, id, place.offset)
+            && !forgiven
+        {
             return Err(place.corrupt(Damage::MidLog { intact_at }));
         }
         let torn = bytes.len() as u64 - place.offset;

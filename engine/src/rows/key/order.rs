@@ -7,6 +7,7 @@
 use arrow::datatypes::i256;
 
 use crate::rows::physical::{Fixed, Half};
+use crate::seeded::{SeededFault, makes};
 
 /// A number whose order its bytes can keep.
 pub(crate) trait Ordered: Fixed {
@@ -24,6 +25,11 @@ pub(crate) trait Float: Fixed {
 
     /// Whether it has that form.
     fn is_canonical(self) -> bool;
+}
+
+/// The bit by which signed integers are moved, so that negative ones come first.
+fn sign_bit() -> u8 {
+    if makes(SeededFault::KeySignKept) { 0 } else { 0x80 }
 }
 
 macro_rules! ordered_unsigned {
@@ -46,13 +52,13 @@ macro_rules! ordered_signed {
         impl Ordered for $native {
             fn to_ordered(self) -> Self::Bytes {
                 let mut bytes = self.to_be_bytes();
-                bytes[0] ^= 0x80;
+                bytes[0] ^= sign_bit();
                 bytes
             }
 
             fn from_ordered(bytes: &[u8]) -> Option<Self> {
                 let mut bytes: <Self as Fixed>::Bytes = bytes.try_into().ok()?;
-                bytes[0] ^= 0x80;
+                bytes[0] ^= sign_bit();
                 Some(Self::from_be_bytes(bytes))
             }
         }
