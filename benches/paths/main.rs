@@ -8,9 +8,10 @@ mod flush;
 mod get;
 mod load;
 mod scan;
+mod verify;
 mod write;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(paths, write::write, flush::flush, compact::compact, scan::scan, get::get, load::load);
+criterion_group!(paths, write::write, flush::flush, compact::compact, scan::scan, verify::verify, get::get, load::load);
 criterion_main!(paths);

@@ -12,5 +12,6 @@ mod ledger;
 mod load;
 mod model;
 mod protocol;
+mod seeded;
 mod threads;
 mod typed;

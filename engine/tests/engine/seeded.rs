@@ -1,0 +1,66 @@
+//! The checks can fail: of the mistakes that the engine can be told to make, each is noticed by the check named here.
+//!
+//! Each check runs as a child process of its own, in which the environment turns one fault on, and has to fail. Steps
+//! that are left out at the disk (a file or a folder that is not synced) are in `protocol`.
+
+use std::process::Command;
+
+use rustling_engine::seeded::SeededFault;
+
+const CRASH: &str = "crash::what_was_acknowledged_survives_a_power_cut_at_every_call";
+const FAULTS: &str = "faults::every_call_that_fails_once_is_told_and_loses_nothing";
+const MODEL: &str = "model::random_operations_give_what_the_model_gives";
+const THREADS: &str = "threads::of_many_inserts_of_one_key_exactly_one_succeeds";
+
+/// The check that notices a fault.
+fn check_for(fault: SeededFault) -> &'static str {
+    match fault {
+        SeededFault::AckBeforeSync
+        | SeededFault::TornTailNotCut
+        | SeededFault::RecordChecksumIgnored
+        | SeededFault::OrphansNotSwept
+        | SeededFault::FlushClaimsTooMuch
+        | SeededFault::SegmentsSweptBeforePublish
+        | SeededFault::FloorIgnoresOtherTables
+        | SeededFault::RunsSweptBeforePublish
+        | SeededFault::ReplayOfFlushed
+        | SeededFault::LoadWithoutRotation
+        | SeededFault::LoadSharesItsSequence => CRASH,
+        SeededFault::AckWithoutAppend
+        | SeededFault::SyncFailureForgiven
+        | SeededFault::HalfGroupNotTakenBack
+        | SeededFault::ManifestNotReadBack
+        | SeededFault::RunsRemovedInDoubt => FAULTS,
+        SeededFault::FlushWithoutDeletes
+        | SeededFault::CompactionForgetsDeletes
+        | SeededFault::MergePrefersOlder
+        | SeededFault::KeySignKept
+        | SeededFault::SnapshotSeesLater => MODEL,
+        SeededFault::InsertNotCheckedAgain => THREADS,
+        SeededFault::EveryDamageIsATornTail
+        | SeededFault::BlockChecksumIgnored
+        | SeededFault::ManifestNotAnnounced
+        | SeededFault::CloseWithoutLogEnd => "golden::none",
+    }
+}
+
+#[test]
+fn every_mistake_is_noticed_by_the_check_that_is_for_it() {
+    let mut missed = Vec::new();
+    for fault in SeededFault::ALL {
+        let check = check_for(fault);
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", check])
+            .env("SEEDED_FAULT", format!("{fault:?}"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
+        let ran = text.contains("running 1 test");
+        let reason = text.lines().skip_while(|line| !line.contains("panicked at")).nth(1).unwrap_or_default();
+        println!("{fault:?}: {check}: {reason:.240}");
+        if child.status.success() || !ran || !text.contains(&format!("test {check} ... FAILED")) {
+            missed.push((fault, check));
+        }
+    }
+    assert_eq!(missed, Vec::new(), "not noticed");
+}
