@@ -119,7 +119,7 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
         return;
     }
     announce_manifest(&mut writer);
-    match writer.wal.commit() {
+    match state.check_in_place().and_then(|()| writer.wal.commit()) {
         Ok(()) => writer.unannounced = None,
         Err(failure) if !failure.poisoned && makes(SeededFault::AckWithoutAppend) => {}
         Err(failure) => return refuse_all(state, accepted, failure),

@@ -54,6 +54,12 @@ pub enum Error {
         /// The database folder.
         path: String,
     },
+    /// The database folder was moved, removed or replaced while it was open.
+    #[error("{path} was moved, removed or replaced while it was open; open it again where it is now")]
+    Displaced {
+        /// The database folder.
+        path: String,
+    },
     /// The folder holds something, but no database.
     #[error("{path} is not a rustling database (it holds `{found}` but no manifest); name another folder")]
     NotADatabase {
@@ -383,7 +389,7 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::Locked { .. } | Self::Encode { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Locked { .. } | Self::Displaced { .. } | Self::Encode { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Poisoned { .. } | Self::ThreadPanicked { .. } => ErrorKind::Poisoned,
             Self::DuplicateKey { .. }

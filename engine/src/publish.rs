@@ -82,7 +82,9 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
         let segments = locked(&state.writer).wal.forget_before(manifest.wal_floor);
         segments.into_iter().for_each(|segment| drop(state.disk.remove(&path::wal(segment))));
     }
-    write_manifest(&*state.disk, &manifest, &bytes).map_err(|failure| state.fail(failure))?;
+    let in_place = state.check_in_place();
+    let written = in_place.and_then(|()| write_manifest(&*state.disk, &manifest, &bytes));
+    written.map_err(|failure| state.fail(failure))?;
     let closing = matches!(edit, VersionEdit::Checkpoint);
     if !closing && !makes(SeededFault::ManifestNotAnnounced) {
         announce(state, manifest.id, digest)?;

@@ -110,6 +110,8 @@ impl<'a> RunWriter<'a> {
 
 impl ClosedRuns<'_> {
     fn begin_sst(&self) -> Result<SstWriter> {
+        // Not to make the folder anew.
+        self.state.check_in_place().map_err(|failure| self.state.fail(failure))?;
         let folder = path::table(self.table.id);
         self.state.disk.create_dir(&folder).map_err(at("create", &folder))?;
         self.state.disk.sync_dir(path::TABLES).map_err(at("sync", path::TABLES))?;

@@ -225,6 +225,19 @@ impl State {
         if failure.poisoned { self.poison(*failure.error) } else { *failure.error }
     }
 
+    /// Refuses to make anything durable in a folder that is not the one that was locked: what is written there is lost,
+    /// or falls into somebody else's database.
+    ///
+    /// # Errors
+    /// [`Error::Displaced`], which poisons.
+    pub fn check_in_place(&self) -> Result<(), CommitFailure> {
+        if locked(&self.lock).as_ref().is_none_or(|lock| lock.is_in_place()) {
+            return Ok(());
+        }
+        let error = Box::new(Error::Displaced { path: self.disk.describe() });
+        Err(CommitFailure { error, poisoned: true })
+    }
+
     /// Refuses where writing is over.
     ///
     /// # Errors

@@ -77,7 +77,11 @@ pub trait ReadFile: Send + Sync + Debug {
 }
 
 /// A held lock; dropping it releases it.
-pub trait DiskLock: Send + Sync + Debug {}
+pub trait DiskLock: Send + Sync + Debug {
+    /// Whether the file that is locked is still the one at its path. It is not when somebody removed or replaced the
+    /// folder: then another process can hold the lock that one finds there.
+    fn is_in_place(&self) -> bool;
+}
 
 /// Adds the operation (a verb, "sync") and the path to a system error.
 pub fn at<'a>(operation: &'static str, path: &'a str) -> impl FnOnce(io::Error) -> Error + 'a {

@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -140,9 +140,12 @@ impl Disk for LocalDisk {
 
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         let path = self.file(path)?;
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(LocalLock { _file: file }))),
+            Ok(()) => {
+                let metadata = file.metadata()?;
+                Ok(Some(Box::new(LocalLock { _held: file, file: (metadata.dev(), metadata.ino()), path })))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -221,10 +224,21 @@ impl ReadFile for LocalReadFile {
 /// The system releases the lock when the file is closed, also when the process dies.
 #[derive(Debug)]
 struct LocalLock {
-    _file: File,
+    _held: File,
+    /// Device and number of the file.
+    file: (u64, u64),
+    path: PathBuf,
 }
 
-impl DiskLock for LocalLock {}
+impl DiskLock for LocalLock {
+    fn is_in_place(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(found) => (found.dev(), found.ino()) == self.file,
+            // Whoever cannot look has not seen that it is gone.
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -268,6 +282,18 @@ mod tests {
         assert!(other.lock("LOCK").unwrap().is_none());
         drop(lock);
         assert!(other.lock("LOCK").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_or_replaced_is_not_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = LocalDisk::open(folder.path()).unwrap();
+        let lock = disk.lock("LOCK").unwrap().unwrap();
+        assert!(lock.is_in_place());
+        disk.remove("LOCK").unwrap();
+        assert!(!lock.is_in_place());
+        let other = disk.lock("LOCK").unwrap().unwrap();
+        assert!(other.is_in_place() && !lock.is_in_place());
     }
 
     #[test]
