@@ -112,7 +112,8 @@ pub(crate) fn run(db: &mut Database, disk: &Arc<dyn Disk>, options: &Options, st
     }
 }
 
-fn write_batch(changes: &[(&'static str, i64, Option<String>)]) -> WriteBatch {
+/// Changes as one write batch.
+pub(crate) fn write_batch(changes: &[(&'static str, i64, Option<String>)]) -> WriteBatch {
     let mut batch = WriteBatch::new();
     for (table, key, value) in changes {
         match value {

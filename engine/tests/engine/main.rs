@@ -11,6 +11,7 @@ mod golden;
 mod ledger;
 mod load;
 mod model;
+mod processes;
 mod protocol;
 mod seeded;
 mod threads;

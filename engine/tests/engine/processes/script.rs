@@ -1,0 +1,211 @@
+//! A script of steps for a process whose calls fail, and for one on a disk that is full.
+//!
+//! In: a folder. Out: a line per step: `done` (it was acknowledged), `refused` (a typed error; nothing happened) or
+//! `unknown` (the handle was poisoned; it may have happened), its number and its kind. [`check`] reads these lines.
+//! Invariants: without failures every run makes the same calls in the same order, all on one thread.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustling_engine::config::Options;
+use rustling_engine::database::Database;
+use rustling_engine::disk::api::Disk;
+use rustling_engine::disk::local::LocalDisk;
+use rustling_engine::error::{Error, ErrorKind, Result};
+
+use crate::fixture::{Step, Tables, contents, run, run_model};
+use crate::processes::work::{TABLES, Work, differences};
+use crate::processes::worker::{Says, open};
+
+/// Rounds of the script.
+const ROUNDS: u64 = 3;
+/// Openings that are tried before the script is given up.
+const OPENINGS_MAX: usize = 3;
+
+/// Everything that can happen to a database, some rounds of it.
+pub(crate) fn script() -> Vec<Step> {
+    let mut steps: Vec<Step> = TABLES.map(Step::Create).to_vec();
+    for round in 0..ROUNDS {
+        let write = |work: Work, serial| work.step(1, 0, round * 10 + serial);
+        let Step::Write(group) = write(Work::Groups, 0) else { continue };
+        steps.extend([write(Work::Writes, 0), Step::Group(group), write(Work::Writes, 1)]);
+        steps.extend((0..4).map(|serial| Work::Tables.step(1, 0, round * 4 + serial)));
+        steps.extend([write(Work::Loads, 0), write(Work::Writes, 2), Step::Flush("first"), Step::Reopen]);
+        steps.extend([write(Work::Flushes, 0), Step::Flush("flushed"), write(Work::Flushes, 1)]);
+        steps.extend([Step::Compact("flushed"), Step::Compact("loaded"), write(Work::Writes, 3)]);
+    }
+    steps
+}
+
+/// Its options: one thread, and everything small.
+fn options() -> Options {
+    Options {
+        background: false,
+        threads: 1,
+        memory_bytes: 1 << 20,
+        memtable_bytes: 16 << 10,
+        wal_segment_bytes: 3000,
+        wal_bytes: 20_000,
+        ..Options::default()
+    }
+}
+
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::Write(_) => "write",
+        Step::Group(_) => "group",
+        Step::Load(..) => "load",
+        Step::Flush(_) => "flush",
+        Step::Compact(_) => "compact",
+        Step::Drop(_) => "drop",
+        Step::Create(_) => "create",
+        Step::Reopen => "reopen",
+    }
+}
+
+/// Does the script, whatever fails; a handle that writes no more is given up for a new one.
+pub(crate) fn follow_script(folder: &Path, says: &Says) {
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk::open(folder).unwrap());
+    let Some(mut db) = open_again(&disk, says) else { return };
+    for (number, step) in script().iter().enumerate() {
+        let (verb, error) = match run(&mut db, &disk, &options(), step) {
+            Ok(()) => ("done", None),
+            Err(error) if error.kind() == ErrorKind::Poisoned => ("unknown", Some(error)),
+            Err(error) => ("refused", Some(error)),
+        };
+        let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
+        says.line(&format!("{verb} {number} {} {text}", kind(step)));
+        if verb == "unknown" || matches!(step, Step::Reopen) && verb == "refused" {
+            drop(db);
+            let Some(opened) = open_again(&disk, says) else { return };
+            db = opened;
+        }
+    }
+    if let Err(error) = db.close() {
+        says.line(&format!("closed {error}"));
+    }
+}
+
+/// Opens the database, and tries again where that fails, as an operator would.
+fn open_again(disk: &Arc<dyn Disk>, says: &Says) -> Option<Database> {
+    (0..OPENINGS_MAX).find_map(|_| {
+        let opened = Database::open(disk.clone(), options());
+        if let Err(error) = &opened {
+            says.line(&format!("opening {error}"));
+        }
+        opened.ok()
+    })
+}
+
+/// Checks a folder against what the process that followed the script said. A step that it did not come to say
+/// anything about was in flight.
+pub(crate) fn check(folder: &Path, said: &str) -> Result<(), String> {
+    let mut possible = vec![Tables::new()];
+    let mut next = 0;
+    let script = script();
+    for line in said.lines() {
+        let mut words = line.split(' ');
+        let verb = words.next().unwrap_or_default();
+        if !["done", "unknown", "refused"].contains(&verb) {
+            continue;
+        }
+        let number: usize = words.next().unwrap_or_default().parse().unwrap();
+        possible = match verb {
+            "done" => possible.into_iter().filter_map(|tables| after(tables, &script[number])).collect(),
+            "unknown" => either(possible, &script[number]),
+            _ => possible,
+        };
+        next = number + 1;
+    }
+    if let Some(in_flight) = script.get(next) {
+        possible = either(possible, in_flight);
+    }
+    // Closing and opening again must not fail any more.
+    for _ in 0..2 {
+        let db = open(folder).map_err(|error| error.to_string())?;
+        let found = contents(&db).map_err(|error| error.to_string())?;
+        if !possible.contains(&found) {
+            return Err(differences(&possible[0], &found));
+        }
+        db.close().map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Tables with and without a step.
+fn either(possible: Vec<Tables>, step: &Step) -> Vec<Tables> {
+    let with: Vec<Tables> = possible.iter().filter_map(|tables| after(tables.clone(), step)).collect();
+    possible.into_iter().chain(with).collect()
+}
+
+/// Tables after a step; `None` if the step could not have been done to them.
+fn after(mut tables: Tables, step: &Step) -> Option<Tables> {
+    let has = |table: &str| tables.contains_key(table);
+    let can = match step {
+        Step::Write(changes) | Step::Group(changes) => changes.iter().all(|(table, _, _)| has(table)),
+        Step::Load(table, _) | Step::Flush(table) | Step::Compact(table) | Step::Drop(table) => has(table),
+        Step::Create(table) => !has(table),
+        Step::Reopen => true,
+    };
+    can.then(|| run_model(&mut tables, step))?;
+    Some(tables)
+}
+
+/// Fills a small disk again and again, in one handle: each time a step is refused for want of space, and works when
+/// there is space. Says how often that was so.
+pub(crate) fn fill(disk_folder: &Path, rounds: u64, says: &Says) {
+    let (folder, ballast) = (disk_folder.join("db"), disk_folder.join("ballast"));
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk::open(&folder).unwrap());
+    let background = Options { background: true, ..options() };
+    let mut model = Tables::new();
+    let mut db = Database::open(disk.clone(), background.clone()).unwrap();
+    for table in TABLES {
+        run(&mut db, &disk, &background, &Step::Create(table)).unwrap();
+        run_model(&mut model, &Step::Create(table));
+    }
+    let mut refused = 0;
+    for round in 0..rounds {
+        // Leaves nothing, or some pages, so that different calls are the first to find the disk full.
+        fill_up(&ballast, usize::try_from(round % 40).unwrap() * 4096);
+        let mut full = false;
+        for serial in 0..60 {
+            let step = small_disk_step(round * 100 + serial);
+            match run(&mut db, &disk, &background, &step) {
+                Ok(()) => run_model(&mut model, &step),
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                    (full, refused) = (true, refused + 1);
+                    std::fs::remove_file(&ballast).unwrap();
+                    run(&mut db, &disk, &background, &step).unwrap();
+                    run_model(&mut model, &step);
+                    break;
+                }
+                Err(error) => panic!("round {round}, {}: {error}", kind(&step)),
+            }
+        }
+        assert!(full, "round {round}: the disk was never full");
+        assert_eq!(differences(&model, &contents(&db).unwrap()), "", "round {round}");
+    }
+    drop(db);
+    assert_eq!(differences(&model, &contents(&open(&folder).unwrap()).unwrap()), "");
+    says.line(&format!("filled {rounds} refused {refused}"));
+}
+
+fn small_disk_step(serial: u64) -> Step {
+    match serial % 10 {
+        0 | 3 | 5 | 8 => Work::Writes.step(2, 0, serial),
+        1 | 6 => Work::Flushes.step(2, 0, serial),
+        2 => Work::Loads.step(2, 0, serial),
+        4 => Step::Flush("flushed"),
+        7 => Step::Flush("first"),
+        _ => Step::Compact(if serial % 20 == 9 { "loaded" } else { "flushed" }),
+    }
+}
+
+/// Writes a file until the disk is full, then gives some bytes back.
+fn fill_up(ballast: &Path, leave: usize) {
+    let mut file = std::fs::File::create(ballast).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let length = file.metadata().unwrap().len();
+    file.set_len(length.saturating_sub(leave as u64)).unwrap();
+}
