@@ -4,7 +4,7 @@
 //! Invariants: no path leads out of the root; nothing is durable before a call that says so. Interrupted calls and
 //! short reads and writes are finished here.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -81,11 +81,12 @@ impl Disk for LocalDisk {
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.folder(dir)?)? {
+        let folder = self.folder(dir)?;
+        let mut names = finish(|| {
             // A name that is no UTF-8 is none of ours; its readable likeness stands for nothing either.
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
+            let name = |entry: io::Result<DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+            fs::read_dir(&folder)?.map(name).collect::<io::Result<Vec<String>>>()
+        })?;
         names.sort_unstable();
         Ok(names)
     }
@@ -122,7 +123,8 @@ impl Disk for LocalDisk {
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::hard_link(self.file(from)?, self.file(to)?)
+        let (from, to) = (self.file(from)?, self.file(to)?);
+        finish(|| fs::hard_link(&from, &to))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -131,16 +133,19 @@ impl Disk for LocalDisk {
         if from.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        fs::rename(from, self.file(to)?)
+        let to = self.file(to)?;
+        finish(|| fs::rename(&from, &to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        fs::remove_file(self.file(path)?)
+        let path = self.file(path)?;
+        finish(|| fs::remove_file(&path))
     }
 
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         let path = self.file(path)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
+        // Does not wait, so nothing interrupts it.
         match file.try_lock() {
             Ok(()) => {
                 let metadata = file.metadata()?;
@@ -158,9 +163,20 @@ impl Disk for LocalDisk {
 
 /// Makes one folder whose parent is there; that it is there already is no error.
 fn make_folder(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+    match finish(|| DirBuilder::new().mode(FOLDER_MODE).create(folder)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         made => made,
+    }
+}
+
+/// Makes a call until nothing interrupts it. The standard library does so for opening, reading, writing and syncing,
+/// but not for calls on names, which file systems over a network may interrupt.
+fn finish<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            finished => return finished,
+        }
     }
 }
 
