@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::id::SeqNo;
 use crate::load::origin::{OriginRuns, Origins, schema_with_origin, split_origin, with_origin};
 use crate::load::sink::{OnConflict, Sink, Written};
-use crate::load::spill::Spill;
+use crate::load::spill::{Spill, SpillRows};
 use crate::read::cursor::{Cursor, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
@@ -234,16 +234,13 @@ impl Iterator for SortedBuffer {
 }
 
 /// A spilled part, its keys encoded again.
-struct SpillBatches<I> {
-    batches: I,
+struct SpillBatches {
+    batches: SpillRows,
     table: Arc<TableView>,
     codec: Arc<KeyCodec>,
 }
 
-impl<I> KeyedBatches for SpillBatches<I>
-where
-    I: Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>> + Send,
-{
+impl KeyedBatches for SpillBatches {
     fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
         let Some(batch) = self.batches.next().transpose()? else { return Ok(None) };
         let (stored, _) = split_origin(&self.table.schema, &batch)?;

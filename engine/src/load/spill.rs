@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
 use crate::disk::api::{Disk, ReadFile, WriteFile, at};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -45,12 +46,14 @@ impl Spill {
         let file = disk.create(&path).map_err(at("create", &path))?;
         let mut spill = Self { disk: disk.clone(), path, bytes: 0 };
         let counting = Counting { file, bytes: 0 };
-        let mut writer = StreamWriter::try_new(BufWriter::with_capacity(BUFFER_BYTES, counting), schema)?;
+        let buffered = BufWriter::with_capacity(BUFFER_BYTES, counting);
+        let refused = |error| failed("write", &spill.path, error);
+        let mut writer = StreamWriter::try_new(buffered, schema).map_err(refused)?;
         for batch in batches {
-            writer.write(&batch?)?;
+            writer.write(&batch?).map_err(refused)?;
         }
-        writer.finish()?;
-        let buffered = writer.into_inner()?;
+        writer.finish().map_err(refused)?;
+        let buffered = writer.into_inner().map_err(refused)?;
         let counting = buffered.into_inner().map_err(|error| at("write", &spill.path)(error.into_error()))?;
         spill.bytes = counting.bytes;
         Ok(spill)
@@ -65,10 +68,19 @@ impl Spill {
     ///
     /// # Errors
     /// The disk's.
-    pub fn read(&self) -> Result<StreamReader<BufReader<FileReader>>> {
+    pub fn read(&self) -> Result<SpillRows> {
         let file = self.disk.open(&self.path).map_err(at("open", &self.path))?;
-        let reader = FileReader { file, at: 0 };
-        Ok(StreamReader::try_new(BufReader::with_capacity(BUFFER_BYTES / 4, reader), None)?)
+        let reader = BufReader::with_capacity(BUFFER_BYTES / 4, FileReader { file, at: 0 });
+        let batches = StreamReader::try_new(reader, None).map_err(|error| failed("read", &self.path, error))?;
+        Ok(SpillRows { path: self.path.clone(), batches })
+    }
+}
+
+/// The disk's error behind one of Arrow's.
+fn failed(operation: &'static str, path: &str, error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, source) => at(operation, path)(source),
+        other => other.into(),
     }
 }
 
@@ -97,9 +109,24 @@ impl Write for Counting {
     }
 }
 
+/// The batches of a spill, in order.
+pub struct SpillRows {
+    path: String,
+    batches: StreamReader<BufReader<FileReader>>,
+}
+
+impl Iterator for SpillRows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.batches.next()?;
+        Some(batch.map_err(|error| failed("read", &self.path, error)))
+    }
+}
+
 /// Reads a file from its start.
 #[derive(Debug)]
-pub struct FileReader {
+struct FileReader {
     file: Arc<dyn ReadFile>,
     at: u64,
 }
@@ -111,5 +138,39 @@ impl Read for FileReader {
         self.file.read_at(self.at, &mut buffer[..length])?;
         self.at += length as u64;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::disk::api::Disk;
+    use crate::disk::sim::{Effect, Failure, Fault, SimDisk};
+
+    #[test]
+    fn a_full_disk_and_an_unreadable_one_are_the_disks_errors_and_name_the_file() {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..300_000));
+        let batch = RecordBatch::try_from_iter([("k", column)]).unwrap();
+        let fault = Fault { failure: Failure::Kind(io::ErrorKind::StorageFull), effect: Effect::Before };
+        let mut failures = 0;
+        for call in 0..12 {
+            let disk = SimDisk::new();
+            disk.fail_at(call, fault);
+            let shared: Arc<dyn Disk> = Arc::new(disk);
+            let batches = std::iter::once(Ok(batch.clone()));
+            let read = Spill::write(&shared, "part".to_owned(), &batch.schema(), batches)
+                .and_then(|spill| spill.read()?.collect::<Result<Vec<_>>>());
+            match read {
+                Ok(found) => assert_eq!(found, std::slice::from_ref(&batch)),
+                Err(Error::Io { path, source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+                    assert_eq!(path, "part");
+                    failures += 1;
+                }
+                Err(other) => panic!("call {call}: {other}"),
+            }
+        }
+        assert!(failures > 4, "only {failures} calls could fail");
     }
 }
