@@ -114,7 +114,7 @@ pub(crate) fn check(folder: &Path, said: &str) -> Result<(), String> {
         possible = match verb {
             "done" => possible.into_iter().filter_map(|tables| after(tables, &script[number])).collect(),
             "unknown" => either(possible, &script[number]),
-            _ => possible,
+            _ => refused(possible, &script[number]),
         };
         next = number + 1;
     }
@@ -131,6 +131,18 @@ pub(crate) fn check(folder: &Path, said: &str) -> Result<(), String> {
         db.close().map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Tables where a step was refused. The writes of a group that name a table that is not there are refused alone; what
+/// else can happen to one happens to all.
+fn refused(possible: Vec<Tables>, step: &Step) -> Vec<Tables> {
+    let Step::Group(changes) = step else { return possible };
+    let some = |tables: &Tables| {
+        let there = changes.iter().filter(|(table, _, _)| tables.contains_key(*table));
+        after(tables.clone(), &Step::Group(there.cloned().collect()))
+    };
+    let with: Vec<Tables> = possible.iter().filter_map(some).collect();
+    possible.into_iter().chain(with).collect()
 }
 
 /// Tables with and without a step.
