@@ -1,6 +1,6 @@
 //! `sql` and `export`: where SQL comes from, how rows are printed, several statements, closed outputs.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::fixture::Folder;
 
@@ -126,6 +126,43 @@ fn a_closed_output_ends_the_command_quietly() {
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(141), &b""[..]));
     }
     folder.ok(&["sql", "SELECT 1"]);
+}
+
+#[test]
+fn every_command_that_prints_ends_quietly_when_nobody_reads() {
+    let folder = Folder::with_table();
+    folder.ok(&["insert", "key", "value"]);
+    let commands: [&[&str]; 6] = [
+        &["get", "key"],
+        &["get", "--table", "t", "1"],
+        &["inspect"],
+        &["dump", "wal"],
+        &["dump", "manifest"],
+        &["sql", "INSERT INTO t VALUES (4, 'four', 4)", "SELECT * FROM t"],
+    ];
+    for arguments in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = folder.command(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.contains("error")), (Some(141), false), "{arguments:?}: {said}");
+    }
+    assert_eq!(folder.value("SELECT count(*) FROM t"), "4", "what was written before is there");
+}
+
+/// A file of the database must not get the number of an output that was closed, or what is said falls into it.
+#[test]
+fn a_process_without_any_open_stream_leaves_a_database_that_is_whole() {
+    let folder = Folder::with_table();
+    for (statement, code) in [("INSERT INTO t VALUES (4, 'four', 4); SELECT * FROM t", 0), ("SELECT * FROM missing", 1)]
+    {
+        let binary = env!("CARGO_BIN_EXE_rustling");
+        let script = format!("exec {binary} --db db -vv sql \"{statement}\" <&- >&- 2>&-");
+        let status = Command::new("sh").args(["-c", &script]).current_dir(folder.path(".")).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{statement}");
+    }
+    folder.ok(&["compact"]);
+    assert_eq!(folder.value("SELECT count(*) FROM t"), "4");
 }
 
 #[test]
