@@ -13,6 +13,8 @@ use arrow::datatypes::Schema;
 use crossbeam_channel::bounded;
 
 use crate::background::Threads;
+use crate::backup::file::BackupOptions;
+use crate::backup::run::{Backup, BackupReport};
 use crate::commit::{Done, Pending, commit_group, prepare_batch, rotate};
 use crate::compact::compact_table;
 use crate::config::Options;
@@ -291,6 +293,23 @@ impl Database {
     pub fn compact(&self, table: &str) -> Result<()> {
         let id = self.state.current().view.named(table)?.id;
         compact_table(&self.state, id)
+    }
+
+    /// Makes a database of its own from what readers see now, in a folder that is missing or empty. Writes, flushes and
+    /// compactions go on meanwhile, and so does the backup if writes are over because of an earlier failure.
+    ///
+    /// # Errors
+    /// See [`Backup`]. What was made is removed then.
+    pub fn backup(&self, target: Arc<dyn Disk>, options: BackupOptions) -> Result<BackupReport> {
+        self.begin_backup(target, options)?.finish()
+    }
+
+    /// Begins a [`Database::backup`] of which the caller does each step.
+    ///
+    /// # Errors
+    /// See [`Backup::of_open`].
+    pub fn begin_backup(&self, target: Arc<dyn Disk>, options: BackupOptions) -> Result<Backup<'_>> {
+        Backup::of_open(&self.state, target, options)
     }
 
     /// What the database consists of now.

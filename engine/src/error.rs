@@ -74,6 +74,31 @@ pub enum Error {
         /// The folder.
         path: String,
     },
+    /// A backup or a restored database was not completed, or is being made.
+    #[error(
+        "{path} is an unfinished copy of a database; make it again, which starts over in this folder, or remove it"
+    )]
+    Unfinished {
+        /// The folder.
+        path: String,
+    },
+    /// A backup or a restored database needs a folder of its own.
+    #[error("{path} is not empty (it holds `{found}`); name a new folder")]
+    NotEmpty {
+        /// The folder.
+        path: String,
+        /// One entry found in it.
+        found: String,
+    },
+    /// Something failed in one of two folders.
+    #[error("{folder}: {source}")]
+    In {
+        /// Which of them.
+        folder: String,
+        /// What failed there.
+        #[source]
+        source: Box<Error>,
+    },
     /// An earlier failure stopped all writes of this handle.
     #[error("an earlier failure stopped all writes ({source}); reads go on, reopen the database to write again")]
     Poisoned {
@@ -390,6 +415,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Locked { .. } | Self::Displaced { .. } | Self::Encode { .. } => ErrorKind::Io,
+            Self::In { source, .. } => source.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Poisoned { .. } | Self::ThreadPanicked { .. } => ErrorKind::Poisoned,
             Self::DuplicateKey { .. }

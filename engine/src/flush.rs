@@ -10,11 +10,12 @@ use std::sync::{Arc, PoisonError};
 use crate::commit::rotate;
 use crate::error::Result;
 use crate::id::{SeqNo, TableId};
-use crate::memtable::table::Memtable;
+use crate::memtable::table::{Memtable, VisibleChunk};
 use crate::publish::VersionEdit;
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::SCAN_BATCH_ROWS;
 use crate::read::source::Source;
+use crate::rows::schema::TableSchema;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
@@ -61,14 +62,7 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
 
 /// Writes the newest change of every key of a memtable.
 fn write_runs<'a>(state: &'a State, table: &Arc<TableView>, memtable: &Memtable) -> Result<ClosedRuns<'a>> {
-    let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
-    let mut cursors = Vec::new();
-    for chunk in memtable.visible(SeqNo::MAX)? {
-        let range = 0..chunk.keys.len();
-        cursors.push(Source::Changes(chunk, range).open(&projection, SCAN_BATCH_ROWS)?);
-    }
-    let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::First);
-    let mut merge = Merge::new(cursors, options);
+    let mut merge = merge_changes(&table.schema, table.codec.width(), memtable.visible(SeqNo::MAX)?)?;
     let mut writer = RunWriter::new(state, table.clone());
     while let Some(block) = merge.next_block()? {
         if table.version.runs().is_empty() || makes(SeededFault::FlushWithoutDeletes) {
@@ -78,4 +72,18 @@ fn write_runs<'a>(state: &'a State, table: &Arc<TableView>, memtable: &Memtable)
         }
     }
     writer.close()
+}
+
+/// The newest change of every key in some chunks of a table, which come newest first.
+///
+/// # Errors
+/// Arrow's.
+pub fn merge_changes(schema: &TableSchema, key_width: Option<usize>, chunks: Vec<VisibleChunk>) -> Result<Merge> {
+    let projection: Vec<usize> = (0..schema.stored().fields().len()).collect();
+    let mut cursors = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        let range = 0..chunk.keys.len();
+        cursors.push(Source::Changes(chunk, range).open(&projection, SCAN_BATCH_ROWS)?);
+    }
+    Ok(Merge::new(cursors, MergeOptions::keyed(schema.stored().clone(), key_width, Equal::First)))
 }

@@ -56,6 +56,8 @@ pub mod load;
 
 pub mod recover;
 
+pub mod backup;
+
 pub mod report;
 
 pub mod dump;

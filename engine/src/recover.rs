@@ -61,13 +61,19 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(State, OpenReport)
 }
 
 /// Refuses folders that hold something else, before anything is written into them.
-fn check_folder(disk: &dyn Disk, create: bool) -> Result<()> {
+///
+/// # Errors
+/// [`Error::NotADatabase`], [`Error::Unfinished`]; [`Error::NoDatabase`] unless one may be created; the disk's.
+pub fn check_folder(disk: &dyn Disk, create: bool) -> Result<()> {
     let names = match disk.list("") {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(at("list", "the database folder")(error)),
     };
     let ours = [path::LOCK, path::MANIFESTS, path::WAL, path::TABLES, path::STAGING];
+    if names.iter().any(|name| name == path::INCOMPLETE) && newest_manifest(disk)?.is_none() {
+        return Err(Error::Unfinished { path: disk.describe() });
+    }
     if names.iter().any(|name| name == path::MANIFESTS) {
         return Ok(());
     }
@@ -77,7 +83,11 @@ fn check_folder(disk: &dyn Disk, create: bool) -> Result<()> {
     if create { Ok(()) } else { Err(Error::NoDatabase { path: disk.describe() }) }
 }
 
-fn newest_manifest(disk: &dyn Disk) -> Result<Option<ManifestId>> {
+/// The manifest with the highest number.
+///
+/// # Errors
+/// The disk's.
+pub fn newest_manifest(disk: &dyn Disk) -> Result<Option<ManifestId>> {
     let names = match disk.list(path::MANIFESTS) {
         Ok(names) => names,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -114,42 +124,77 @@ fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Res
         wal_end: wal.end(),
         tables: Vec::new(),
     };
-    let bytes = manifest.encode()?;
-    let digest = Digest::of(&bytes);
-    write_manifest(&*disk, &manifest, &bytes).map_err(|failure| *failure.error)?;
-    wal.push(RecordKind::Manifest, SeqNo::NONE, &manifest_body(manifest.id, digest));
-    wal.commit().map_err(|failure| *failure.error)?;
+    let digest = commit_first(&*disk, &manifest, &mut wal)?;
     let writer = Writer { wal, next_seq: SeqNo(1), unannounced: None };
     let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, View::default())?;
     Ok((state, OpenReport { created: true, ..OpenReport::default() }))
 }
 
-fn create_folders(disk: &dyn Disk) -> Result<()> {
+/// Commits the first manifest of a database, and tells its log; returns the manifest's digest.
+///
+/// # Errors
+/// The disk's. The manifest may be there all the same.
+pub fn commit_first(disk: &dyn Disk, manifest: &Manifest, wal: &mut Wal) -> Result<Digest> {
+    let bytes = manifest.encode()?;
+    let digest = Digest::of(&bytes);
+    write_manifest(disk, manifest, &bytes).map_err(|failure| *failure.error)?;
+    wal.push(RecordKind::Manifest, manifest.last_seq, &manifest_body(manifest.id, digest));
+    wal.commit().map_err(|failure| *failure.error)?;
+    Ok(digest)
+}
+
+/// Makes the folders of a database.
+///
+/// # Errors
+/// The disk's.
+pub fn create_folders(disk: &dyn Disk) -> Result<()> {
     for folder in [path::MANIFESTS, path::WAL, path::TABLES, path::STAGING] {
         disk.create_dir(folder).map_err(at("create", folder))?;
     }
     Ok(())
 }
 
-/// Reads back what a manifest and the log behind it say.
+/// What a manifest and the log behind it say.
+#[derive(Debug)]
+pub struct ReadBack {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its digest.
+    pub digest: Digest,
+    /// The tables, with what the log adds to the manifest.
+    pub tables: BTreeMap<TableId, TableView>,
+    /// What the log held.
+    pub replayed: Replayed,
+}
+
+/// Reads back what a manifest and the log behind it say; changes nothing.
+///
+/// # Errors
+/// [`Error::Corrupt`], [`Error::FormatTooNew`], [`Error::UnknownFeature`], the disk's.
+pub fn read_back(disk: &Arc<dyn Disk>, options: &Options, id: ManifestId) -> Result<ReadBack> {
+    let (manifest, digest) = read_manifest(&**disk, id)?;
+    check_previous(&**disk, &manifest)?;
+    let mut tables = BTreeMap::new();
+    for table in &manifest.tables {
+        tables.insert(table.id, open_table(disk, &manifest, table)?);
+    }
+    let known_end = Some(manifest.wal_end);
+    let mut visit = |place: RecordPlace<'_>, seq: SeqNo, changes: &[RawChanges<'_>]| {
+        changes.iter().try_for_each(|changes| apply(&mut tables, options, place, seq, changes))
+    };
+    let replayed = replay(disk, manifest.database.0, manifest.wal_floor, known_end, &mut visit)?;
+    check_announced(&manifest, digest, &replayed)?;
+    Ok(ReadBack { manifest, digest, tables, replayed })
+}
+
+/// Goes on where the last process left off.
 fn recover(
     disk: Arc<dyn Disk>,
     options: Options,
     lock: Box<dyn DiskLock>,
     id: ManifestId,
 ) -> Result<(State, OpenReport)> {
-    let (manifest, digest) = read_manifest(&*disk, id)?;
-    check_previous(&*disk, &manifest)?;
-    let mut tables = BTreeMap::new();
-    for table in &manifest.tables {
-        tables.insert(table.id, open_table(&disk, &manifest, table)?);
-    }
-    let known_end = Some(manifest.wal_end);
-    let mut visit = |place: RecordPlace<'_>, seq: SeqNo, changes: &[RawChanges<'_>]| {
-        changes.iter().try_for_each(|changes| apply(&mut tables, &options, place, seq, changes))
-    };
-    let replayed = replay(&disk, manifest.database.0, manifest.wal_floor, known_end, &mut visit)?;
-    check_announced(&manifest, digest, &replayed)?;
+    let ReadBack { manifest, digest, tables, replayed } = read_back(&disk, &options, id)?;
     // A copy of a database may lack the folders that were empty.
     create_folders(&*disk)?;
     let swept = sweep_folder(&*disk, &manifest)?;
@@ -261,21 +306,13 @@ fn assemble(
     writer: Writer,
     view: View,
 ) -> Result<State> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .thread_name(|index| format!("rustling-{index}"))
-        .build()
-        .map_err(|error| Error::Io {
-            operation: "start",
-            path: "the thread pool".to_owned(),
-            source: std::io::Error::other(error),
-        })?;
+    let pool = thread_pool(options.threads)?;
     let visible = SeqNo(writer.next_seq.0 - 1);
     let next_run = AtomicU64::new(publisher.manifest.next_run.0);
     Ok(State {
         disk,
         options,
-        pool: Arc::new(pool),
+        pool,
         current: RwLock::new(Current { view: Arc::new(view), visible }),
         writer: Mutex::new(writer),
         publisher: Mutex::new(publisher),
@@ -292,5 +329,19 @@ fn assemble(
         work: Signal::default(),
         counters: Counters::default(),
         lock: Mutex::new(Some(lock)),
+    })
+}
+
+/// The pool that parses, sorts and encodes.
+///
+/// # Errors
+/// The system's.
+pub fn thread_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("rustling-{index}")).build();
+    pool.map(Arc::new).map_err(|error| Error::Io {
+        operation: "start",
+        path: "the thread pool".to_owned(),
+        source: std::io::Error::other(error),
     })
 }

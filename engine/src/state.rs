@@ -1,12 +1,13 @@
 //! What an open database is made of, and what guards each part.
 //!
 //! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. None of them is held
-//! across a read of data but `flushing` (which only flushes take) and `gate` (closed by the end of a load).
+//! across a read of data but `flushing` (which only flushes take, and beginning backups) and `gate` (closed by the end of a load).
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.
 //! - `compacting`: held by the one who compacts.
-//! - `flushing`: held by the one who flushes, so that memtables are published in order.
+//! - `flushing`: held by the one who flushes, so that memtables are published in order; by a backup that begins, so that
+//!   none is given up meanwhile.
 //! - `gate`: shared by commits; a load closes it while it takes its place in the sequence.
 
 use std::collections::VecDeque;

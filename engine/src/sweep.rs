@@ -72,6 +72,10 @@ pub struct Swept {
 /// The disk's, where a folder cannot be listed.
 pub fn sweep_folder(disk: &dyn Disk, manifest: &Manifest) -> Result<Swept> {
     let mut swept = Swept::default();
+    // A backup is complete with its manifest, whatever else was left to do.
+    if disk.remove(path::INCOMPLETE).is_ok() {
+        swept.files.push(path::INCOMPLETE.to_owned());
+    }
     for name in list(disk, path::STAGING)? {
         swept.remove(disk, path::staging(&name));
     }

@@ -8,6 +8,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,6 +46,25 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Removes a name of a file.
     fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Removes a folder that is empty; `Unsupported` where a disk keeps its folders, as it may.
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives a file of another disk a name on this one, so that both share its bytes; `false` if they cannot, so that
+    /// the file has to be copied. Only for files that never change. `AlreadyExists` if the name is taken.
+    fn link_from(&self, other: &dyn Disk, path: &str, to: &str) -> io::Result<bool> {
+        let _ = (other, path, to);
+        Ok(false)
+    }
+
+    /// Where the local file system has a file, if the disk is a folder of it.
+    fn local_path(&self, path: &str) -> Option<PathBuf> {
+        let _ = path;
+        None
+    }
 
     /// Takes the exclusive lock that lives in a file (created if absent, never removed); `None` if another holds it.
     /// Dropping the lock releases it.

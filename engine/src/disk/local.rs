@@ -142,6 +142,27 @@ impl Disk for LocalDisk {
         finish(|| fs::remove_file(&path))
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        fs::remove_dir(self.folder(dir)?)
+    }
+
+    fn link_from(&self, other: &dyn Disk, path: &str, to: &str) -> io::Result<bool> {
+        let Some(from) = other.local_path(path) else { return Ok(false) };
+        // A second name of a symbolic link would lead nowhere once the folder is moved.
+        if !fs::symlink_metadata(&from)?.is_file() {
+            return Ok(false);
+        }
+        match fs::hard_link(from, self.file(to)?) {
+            Ok(()) => Ok(true),
+            Err(error) if cannot_share(error.kind()) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn local_path(&self, path: &str) -> Option<PathBuf> {
+        self.file(path).ok()
+    }
+
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         let path = self.file(path)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
@@ -159,6 +180,13 @@ impl Disk for LocalDisk {
     fn describe(&self) -> String {
         self.name.clone()
     }
+}
+
+/// Whether a link failed because of where the two names are: on two file systems, on one without hard links, of a file
+/// that belongs to someone else or has all the names it can have.
+fn cannot_share(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(kind, CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
 }
 
 /// Makes one folder whose parent is there; that it is there already is no error.

@@ -74,6 +74,10 @@ impl Disk for MemoryDisk {
         self.tree().remove(path)
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        self.tree().remove_dir(dir)
+    }
+
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         let mut tree = self.tree();
         match tree.find(path) {

@@ -10,6 +10,8 @@ use crate::id::{ManifestId, RunId, TableId, WalId};
 
 /// The file whose lock makes a process the one writer.
 pub const LOCK: &str = "LOCK";
+/// The file that says that the folder is an unfinished copy of a database, unless it has a manifest.
+pub const INCOMPLETE: &str = "INCOMPLETE";
 /// Folder of the manifests.
 pub const MANIFESTS: &str = "manifest";
 /// Folder of the WAL segments.

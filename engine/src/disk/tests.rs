@@ -181,6 +181,47 @@ fn a_folder_lists_its_own_files_and_folders_in_order() {
 }
 
 #[test]
+fn a_folder_is_removed_when_it_is_empty() {
+    check(|disk| {
+        disk.create_dir("d/inner").unwrap();
+        drop(write(disk, "d/inner/a", b"x"));
+        refused(disk, disk.remove_dir("d/inner"), ErrorKind::DirectoryNotEmpty);
+        refused(disk, disk.remove_dir("d"), ErrorKind::DirectoryNotEmpty);
+        refused(disk, disk.remove_dir("d/inner/a"), ErrorKind::NotADirectory);
+        disk.remove("d/inner/a").unwrap();
+        disk.remove_dir("d/inner").unwrap();
+        disk.remove_dir("d").unwrap();
+        refused(disk, disk.remove_dir("d"), ErrorKind::NotFound);
+        assert!(disk.list("").unwrap().is_empty());
+        disk.create_dir("d/inner").unwrap();
+        assert!(disk.list("d/inner").unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_file_gets_a_name_on_another_disk_where_both_can_share_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| LocalDisk::open(&folder.path().join(name)).unwrap());
+    let memory = MemoryDisk::new();
+    for disk in [&one as &dyn Disk, &other, &memory] {
+        disk.create_dir("d").unwrap();
+    }
+    drop(write(&one, "d/a", b"bytes"));
+    drop(write(&memory, "d/a", b"bytes"));
+    assert!(other.link_from(&one, "d/a", "d/b").unwrap());
+    one.remove("d/a").unwrap();
+    assert_eq!(read(&other, "d/b"), b"bytes");
+    refused(&one, one.link_from(&other, "d/b", "d/none/b"), ErrorKind::NotFound);
+    refused(&one, one.link_from(&other, "d/none", "d/b"), ErrorKind::NotFound);
+    assert!(one.link_from(&other, "d/b", "d/b").unwrap());
+    refused(&one, one.link_from(&other, "d/b", "d/b"), ErrorKind::AlreadyExists);
+    std::os::unix::fs::symlink(folder.path().join("one/d/b"), folder.path().join("one/d/symbolic")).unwrap();
+    assert!(!other.link_from(&one, "d/symbolic", "d/c").unwrap());
+    assert!(!other.link_from(&memory, "d/a", "d/c").unwrap());
+    assert!(!memory.link_from(&one, "d/b", "d/c").unwrap());
+}
+
+#[test]
 fn a_missing_folder_is_not_found_and_a_file_is_no_folder() {
     check(|disk| {
         disk.create("a").unwrap();
@@ -230,6 +271,7 @@ fn paths_that_may_lead_out_of_the_root_are_refused() {
             refused(disk, disk.rename("a", path), kind);
             refused(disk, disk.rename(path, "b"), kind);
             refused(disk, disk.remove(path), kind);
+            refused(disk, disk.remove_dir(path), kind);
             refused(disk, disk.lock(path), kind);
         }
         refused(disk, disk.create(""), ErrorKind::InvalidInput);

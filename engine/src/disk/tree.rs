@@ -235,6 +235,21 @@ impl Tree {
         Ok(())
     }
 
+    /// Removes an empty folder that is not the root.
+    pub(crate) fn remove_dir(&mut self, dir: &str) -> io::Result<()> {
+        check_folder(dir)?;
+        if !self.folder(dir)?.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if dir.is_empty() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let (parent, name) = split(dir);
+        self.folder_mut(parent)?.remove(name);
+        self.folders.remove(dir);
+        Ok(())
+    }
+
     /// Takes a lock; whether it was free.
     pub(crate) fn take_lock(&mut self, path: &str) -> bool {
         self.locks.insert(path.to_owned())

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "tests tell how much they covered")]
 
+mod backup;
+mod backup_faults;
 mod crash;
 mod dump;
 mod faults;
@@ -15,4 +17,5 @@ mod processes;
 mod protocol;
 mod seeded;
 mod threads;
+mod two_folders;
 mod typed;

@@ -81,6 +81,14 @@ impl Disk for SimDisk {
         })
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        self.call(Operation::RemoveDir, dir, |state| {
+            state.live.remove_dir(dir)?;
+            state.journal.push(Change::RemoveDir { dir: dir.into() });
+            Ok(())
+        })
+    }
+
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         self.call(Operation::Lock, path, |state| match state.live.find(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(state, path),

@@ -27,6 +27,8 @@ pub enum Operation {
     Rename,
     /// `Disk::remove`.
     Remove,
+    /// `Disk::remove_dir`.
+    RemoveDir,
     /// `Disk::lock`.
     Lock,
     /// `WriteFile::append`.

@@ -31,6 +31,8 @@ pub(super) enum Change {
     Rename { from: Arc<str>, to: Arc<str>, inode: InodeId },
     /// A name was removed.
     Remove { path: Arc<str> },
+    /// An empty folder was removed.
+    RemoveDir { dir: Arc<str> },
     /// The test marked this place.
     Mark(u64),
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Change {
             Self::Link { to, inode } => write!(f, "link {inode} as {to}"),
             Self::Rename { from, to, inode } => write!(f, "rename {inode} from {from} to {to}"),
             Self::Remove { path } => write!(f, "remove {path}"),
+            Self::RemoveDir { dir } => write!(f, "remove folder {dir}"),
             Self::Mark(mark) => write!(f, "mark {mark}"),
         }
     }

@@ -18,6 +18,7 @@ enum NameChange {
     AddFolder(Arc<str>),
     Add(Arc<str>, InodeId),
     Remove(Arc<str>),
+    RemoveFolder(Arc<str>),
     /// Within one folder, so it happens whole or not at all.
     Rename(Arc<str>, Arc<str>, InodeId),
 }
@@ -25,7 +26,11 @@ enum NameChange {
 impl NameChange {
     fn folder(&self) -> &str {
         match self {
-            Self::AddFolder(path) | Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _, _) => split(path).0,
+            Self::AddFolder(path)
+            | Self::Add(path, _)
+            | Self::Remove(path)
+            | Self::RemoveFolder(path)
+            | Self::Rename(path, _, _) => split(path).0,
         }
     }
 
@@ -39,6 +44,11 @@ impl NameChange {
             }
             Self::Remove(path) => {
                 names.files.remove(path);
+            }
+            Self::RemoveFolder(path) => {
+                names.folders.remove(path);
+                // Names whose removal was not synced go with it: one made later at this path is another folder.
+                names.files.retain(|file, _| split(file).0 != &**path);
             }
             Self::Rename(from, to, inode) => {
                 names.files.remove(from);
@@ -183,6 +193,7 @@ impl Model {
             Change::Link { to, inode } => self.pending.push(NameChange::Add(Arc::clone(to), *inode)),
             Change::Rename { from, to, inode } => self.rename(from, to, *inode),
             Change::Remove { path } => self.pending.push(NameChange::Remove(Arc::clone(path))),
+            Change::RemoveDir { dir } => self.pending.push(NameChange::RemoveFolder(Arc::clone(dir))),
             Change::Mark(_) => {}
         }
     }

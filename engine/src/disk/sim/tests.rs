@@ -151,6 +151,23 @@ fn a_removed_file_comes_back_until_its_folder_is_synced() {
 }
 
 #[test]
+fn a_removed_folder_comes_back_until_the_one_it_was_in_is_synced() {
+    let disk = SimDisk::new();
+    disk.create_dir("d").unwrap();
+    disk.create("d/a").unwrap();
+    disk.sync_dir("d").unwrap();
+    disk.sync_dir("").unwrap();
+    disk.remove("d/a").unwrap();
+    disk.remove_dir("d").unwrap();
+    let found: BTreeSet<_> =
+        last_images(&disk).iter().map(|image| (image.folders().count(), image.files().count())).collect();
+    assert_eq!(found, BTreeSet::from([(2, 1), (2, 0), (1, 0)]));
+    disk.create_dir("d").unwrap();
+    disk.sync_dir("").unwrap();
+    expect(&disk, "d/a", &[None]);
+}
+
+#[test]
 fn a_folder_without_a_synced_name_takes_its_files_with_it() {
     let disk = SimDisk::new();
     disk.create_dir("d/e").unwrap();
