@@ -15,6 +15,8 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use rustling_engine::backup::file::BackupOptions;
+use rustling_engine::backup::run::{Backup, BackupReport};
 use rustling_engine::config::Options;
 use rustling_engine::database::{Database, Snapshot};
 use rustling_engine::disk::api::Disk;
@@ -63,10 +65,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &DbOptions) -> Result<Self> {
-        let path = path.as_ref();
-        let failed = |source| Error::File { operation: "open", path: path.to_owned(), source };
-        let disk = LocalDisk::open(path).map_err(failed)?;
-        Self::on_disk(Arc::new(disk), options.engine(), options.query_bytes())
+        Self::on_disk(local_disk(path.as_ref())?, options.engine(), options.query_bytes())
     }
 
     /// A database that lives as long as this value, in memory.
@@ -305,6 +304,77 @@ impl Db {
         Ok(self.engine.compact(table)?)
     }
 
+    /// Makes a backup: a database of its own, with what every table holds now, in a folder that is missing or empty.
+    /// Other threads may read and write meanwhile.
+    ///
+    /// Within one file system files are linked: that takes no space and hardly any time but that of reading them once,
+    /// to check them. Linked files share their bytes with the database, so such a backup is safe from what is done to
+    /// the database, and not from a failing disk. Into another file system files are copied. [`Db::backup_with`]
+    /// chooses. To go back, open the backup as it is, or keep it and [`Db::restore`] it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use rustling_db::Db;
+    /// use rustling_db::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let folder = folder.path();
+    /// let db = Db::open(folder.join("live"))?;
+    /// let ids = Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+    /// let rows = RecordBatch::try_from_iter([("id", ids)])?;
+    /// db.create_table("t", &rows.schema(), &["id"])?;
+    /// db.upsert("t", rows)?;
+    /// let report = db.backup(folder.join("backup"))?;
+    /// assert_eq!(report.tables, 1);
+    ///
+    /// db.drop_table("t")?; // by mistake
+    /// db.close()?;
+    /// Db::restore(folder.join("backup"), folder.join("restored"))?;
+    /// let restored = Db::open(folder.join("restored"))?;
+    /// assert_eq!(restored.sql("SELECT * FROM t")?[0].num_rows(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A folder that holds something; a damaged file; the system's. What was made of the backup is removed then. A
+    /// process that dies meanwhile leaves a folder that says so when it is opened; the next backup into it starts over.
+    pub fn backup(&self, folder: impl AsRef<Path>) -> Result<BackupReport> {
+        self.backup_with(folder, BackupOptions::default())
+    }
+
+    /// As [`Db::backup`], and chooses whether files may be linked, and whether linked files are checked.
+    ///
+    /// # Errors
+    /// As [`Db::backup`].
+    pub fn backup_with(&self, folder: impl AsRef<Path>, options: BackupOptions) -> Result<BackupReport> {
+        Ok(self.engine.backup(local_disk(folder.as_ref())?, options)?)
+    }
+
+    /// As [`Db::backup_with`], without blocking a thread of the caller's runtime.
+    ///
+    /// # Errors
+    /// As [`Db::backup`].
+    pub async fn backup_async(&self, folder: impl AsRef<Path>, options: BackupOptions) -> Result<BackupReport> {
+        let (engine, disk) = (self.engine.clone(), local_disk(folder.as_ref())?);
+        let made = tokio::task::spawn_blocking(move || engine.backup(disk, options)).await;
+        Ok(made.map_err(|_| EngineError::ThreadPanicked { thread: "backup" })??)
+    }
+
+    /// Copies a backup, or any database that nobody has open, into a folder that is missing or empty. Every file is
+    /// checked and none is linked, so the two have nothing in common; the backup is not changed.
+    ///
+    /// # Errors
+    /// A folder without a database; one that holds something already; damaged files; the system's. Nothing is left in
+    /// the new folder then.
+    pub fn restore(backup: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<BackupReport> {
+        let (from, to) = (local_disk(backup.as_ref())?, local_disk(folder.as_ref())?);
+        let options = DbOptions::default().engine();
+        Ok(Backup::of_closed(from, to, &options, BackupOptions { link: false, verify: true })?.finish()?)
+    }
+
     /// What the database consists of now.
     pub fn report(&self) -> DatabaseReport {
         self.engine.report()
@@ -325,6 +395,11 @@ impl Drop for Db {
             runtime.shutdown_background();
         }
     }
+}
+
+fn local_disk(path: &Path) -> Result<Arc<dyn Disk>> {
+    let failed = |source| Error::File { operation: "open", path: path.to_owned(), source };
+    Ok(Arc::new(LocalDisk::open(path).map_err(failed)?))
 }
 
 /// A session in which the database's tables are the default ones.

@@ -73,6 +73,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use options::DbOptions;
 pub use parquet;
 pub use rustling_engine as engine;
+pub use rustling_engine::backup::file::BackupOptions;
+pub use rustling_engine::backup::run::BackupReport;
 pub use rustling_engine::rows::change::WriteBatch;
 pub use rustling_etl as etl;
 pub use rustling_table_provider as table_provider;

@@ -52,6 +52,16 @@ Examples:
 Without --table, KEY and VALUE go into the table `kv` (columns `key text` and `value text`), made when it is needed.
 With --table, each argument is one JSON object; columns that it does not name are NULL. All rows are written or none.";
 
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  rustling backup backups/monday
+  rustling backup --copy /mnt/other-disk/monday
+  rustling restore backups/monday --db restored
+
+The backup is a database: `--db backups/monday` opens it. Within one file system its files are linked, which takes no
+space; they share their bytes with the database, so that such a backup is safe from what is done to the database, and
+not from a failing disk. The database must not be open in another process: that process can call `Db::backup`.";
+
 /// An embedded analytical database: upserts by key, SQL, Parquet files.
 #[derive(Debug, Parser)]
 #[command(name = "rustling", version, after_help = EXAMPLES)]
@@ -97,6 +107,11 @@ pub(crate) enum Command {
     /// Write a table or the rows of a query to a Parquet file
     #[command(group = ArgGroup::new("what").required(true).args(["table", "query"]))]
     Export(ExportArgs),
+    /// Make a backup of the database: a database of its own in another folder
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArgs),
+    /// Make the database from a backup, of which every byte is checked and copied
+    Restore(RestoreArgs),
     /// Show the tables, their runs, the log and the memory
     Inspect,
     /// Show what the files say, also of a damaged database; changes nothing
@@ -222,6 +237,28 @@ pub(crate) struct ExportArgs {
     /// The Parquet file; one of that name is replaced when the new one is complete
     #[arg(value_name = "OUT.parquet")]
     pub(crate) out: PathBuf,
+}
+
+/// `backup`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    /// The backup's folder: a new or an empty one, or that of a backup that was interrupted
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    /// Copy all files, link none
+    #[arg(long)]
+    pub(crate) copy: bool,
+    /// Link files without reading them: done at once, but damage in them is not found
+    #[arg(long, conflicts_with = "copy")]
+    pub(crate) no_verify: bool,
+}
+
+/// `restore`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup's folder; the database is made in that of --db, which must be a new or an empty one
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
 }
 
 /// `dump`.

@@ -27,6 +27,8 @@ mod inspect;
 
 mod dump;
 
+mod backup;
+
 mod demo;
 
 use std::io::IsTerminal;
@@ -70,6 +72,8 @@ fn run(args: &Args, interrupt: &Interrupt) -> Outcome {
         Command::Insert(args) => keyvalue::insert(global, args),
         Command::Get(args) => keyvalue::get(global, args),
         Command::Delete(args) => keyvalue::delete(global, args),
+        Command::Backup(args) => backup::backup(global, args, interrupt),
+        Command::Restore(args) => backup::restore(global, args, interrupt),
         Command::Inspect => inspect::inspect(global),
         Command::Flush(args) => inspect::flush(global, args),
         Command::Compact(args) => inspect::compact(global, args),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rustling_db::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use rustling_db::arrow::datatypes::Int64Type;
-use rustling_db::{Db, DbOptions, Error, ErrorKind, WriteBatch};
+use rustling_db::engine::error::Error as EngineError;
+use rustling_db::{BackupOptions, Db, DbOptions, Error, ErrorKind, WriteBatch};
 
 fn rows(list: &[(i64, &str)]) -> RecordBatch {
     let ids = Int64Array::from_iter_values(list.iter().map(|(id, _)| *id));
@@ -89,6 +90,32 @@ fn a_query_beyond_its_memory_is_told_so_or_spills() {
     match sorted {
         Ok(batches) => assert_eq!(count(&batches), 1_999_999),
         Err(error) => assert!(error.to_string().contains("Resources exhausted"), "{error}"),
+    }
+    db.close().unwrap();
+}
+
+#[test]
+fn a_backup_is_made_while_the_database_is_open_and_from_inside_a_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(folder.path().join("db")).unwrap();
+    db.create_table("t", rows(&[]).schema().as_ref(), &["id"]).unwrap();
+    db.upsert("t", rows(&[(1, "flushed")])).unwrap();
+    db.flush("t").unwrap();
+    db.upsert("t", rows(&[(2, "in memory")])).unwrap();
+    let linked = db.backup(folder.path().join("linked")).unwrap();
+    assert_eq!((linked.tables, linked.linked.files, linked.copied.files), (1, 2, 2));
+    let copying = BackupOptions { link: false, ..BackupOptions::default() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let copied = runtime.block_on(db.backup_async(folder.path().join("copied"), copying)).unwrap();
+    assert_eq!((copied.seq, copied.linked.files, copied.copied.files), (linked.seq, 0, 4));
+    db.drop_table("t").unwrap();
+    let error = db.backup(folder.path().join("linked")).unwrap_err();
+    assert!(matches!(&error, Error::Engine(EngineError::NotEmpty { .. })), "{error}");
+    Db::restore(folder.path().join("linked"), folder.path().join("restored")).unwrap();
+    for copy in ["linked", "copied", "restored"] {
+        let copy = Db::open(folder.path().join(copy)).unwrap();
+        assert_eq!(count(&copy.sql("SELECT count(*) FROM t").unwrap()), 2);
+        copy.close().unwrap();
     }
     db.close().unwrap();
 }

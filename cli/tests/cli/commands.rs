@@ -7,7 +7,10 @@ fn help_and_version_are_data_and_no_failure() {
     let folder = Folder::new();
     let help = folder.run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for command in ["load", "sql", "insert", "get", "delete", "export", "inspect", "dump", "flush", "compact", "demo"] {
+    for command in [
+        "load", "sql", "insert", "get", "delete", "export", "backup", "restore", "inspect", "dump", "flush", "compact",
+        "demo",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}: {help}");
         let own = folder.run(&[command, "--help"]);
         assert!(own.code == Some(0) && own.stdout.contains("Usage: rustling"), "{own}");
@@ -36,6 +39,9 @@ fn wrong_usage_exits_2_and_creates_nothing() {
         &["export", "--table", "t", "--query", "SELECT 1", "out.parquet"],
         &["sql", "SELECT 1", "--memory", "lots"],
         &["demo", "--scale", "0"],
+        &["backup"],
+        &["restore"],
+        &["backup", "b", "--copy", "--no-verify"],
     ] {
         let ran = folder.run(args);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {ran}");
@@ -68,6 +74,7 @@ fn all_other_commands_refuse_a_folder_without_a_database() {
         &["delete", "key"],
         &["export", "--table", "t", "out.parquet"],
         &["inspect"],
+        &["backup", "backup"],
         &["dump", "wal"],
         &["dump", "manifest"],
         &["dump", "sst"],
