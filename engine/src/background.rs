@@ -6,11 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::commit::{Pending, commit_group};
 use crate::compact::{compact_runs, untidy_runs};
@@ -18,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush_oldest;
 use crate::state::{State, locked};
 use crate::sweep::sweep;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{Builder, JoinHandle};
+use crate::sync::{Receiver, Sender, bounded};
 
 /// Batches that wait for the commit thread, at most.
 const QUEUE_BATCHES_MAX: usize = 4096;
@@ -64,7 +63,7 @@ impl Threads {
                 state.poison(Error::ThreadPanicked { thread: name });
             }
         };
-        let spawned = std::thread::Builder::new().name(format!("rustling-{name}")).spawn(body);
+        let spawned = Builder::new().name(format!("rustling-{name}")).spawn(body);
         let failed = |source| Error::Io { operation: "start", path: format!("the {name} thread"), source };
         self.handles.push(spawned.map_err(failed)?);
         Ok(())

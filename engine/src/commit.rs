@@ -6,9 +6,9 @@
 //! before it: against the tables before it entered the queue, and under the lock against what came since.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
 use crate::id::{SeqNo, TableId};
@@ -17,6 +17,7 @@ use crate::read::snapshot::TableSnapshot;
 use crate::rows::change::{TableChanges, WriteBatch, by_table, prepare};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, Writer, locked};
+use crate::sync::atomic::Ordering;
 use crate::version::view::{TableView, View};
 use crate::wal::body::{manifest_body, write_changes};
 use crate::wal::log::CommitFailure;
@@ -39,6 +40,12 @@ pub struct Pending {
     pub batch: Prepared,
     /// Who waits for it.
     pub done: Done,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("size_bytes", &self.batch.size_bytes()).finish_non_exhaustive()
+    }
 }
 
 /// Checks, keys, sorts and encodes a write batch, and checks its inserts against the tables as they are now. All of
@@ -98,12 +105,14 @@ fn duplicate(table: &TableView, key: &[u8]) -> Error {
     Error::DuplicateKey { table: table.name.to_string(), key: table.codec.text(key) }
 }
 
-/// Commits a group of batches with one sync. Each gets its answer.
+/// Commits a group of batches with one sync. Each gets its answer, and none before all are decided: a batch that was
+/// refused for the sake of another one must find that one's rows.
 pub fn commit_group(state: &State, group: Vec<Pending>) {
-    let _gate = state.gate.read().unwrap_or_else(PoisonError::into_inner);
+    let gate = state.gate.read().unwrap_or_else(PoisonError::into_inner);
     let mut writer = locked(&state.writer);
     let view = state.current().view;
     let mut accepted: Vec<(SeqNo, Pending)> = Vec::with_capacity(group.len());
+    let mut answers = Vec::new();
     for pending in group {
         match check(state, &view, &accepted, &pending.batch) {
             Ok(()) => {
@@ -112,21 +121,28 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
                 writer.wal.push(RecordKind::Write, seq, &pending.batch.body);
                 accepted.push((seq, pending));
             }
-            Err(error) => (pending.done)(Err(error)),
+            Err(error) => answers.push((pending.done, Err(error))),
         }
     }
-    if accepted.is_empty() {
-        return;
+    if !accepted.is_empty() {
+        announce_manifest(&mut writer);
+        match state.check_in_place().and_then(|()| writer.wal.commit()) {
+            Err(failure) if failure.poisoned || !makes(SeededFault::AckWithoutAppend) => {
+                let refused = answers.into_iter().map(|(done, _)| done);
+                let dones = refused.chain(accepted.into_iter().map(|(_, pending)| pending.done)).collect();
+                answers = refuse_all(state, dones, failure);
+            }
+            committed => {
+                if committed.is_ok() {
+                    writer.unannounced = None;
+                }
+                answers.extend(make_visible(state, &view, accepted));
+                rotate_full(state, &writer);
+            }
+        }
     }
-    announce_manifest(&mut writer);
-    match state.check_in_place().and_then(|()| writer.wal.commit()) {
-        Ok(()) => writer.unannounced = None,
-        Err(failure) if !failure.poisoned && makes(SeededFault::AckWithoutAppend) => {}
-        Err(failure) => return refuse_all(state, accepted, failure),
-    }
-    let answers = make_visible(state, &view, accepted);
-    rotate_full(state, &writer);
     drop(writer);
+    drop(gate);
     answers.into_iter().for_each(|(done, answer)| done(answer));
 }
 
@@ -170,24 +186,23 @@ fn refuse_in_group(table: &TableView, part: &TableChanges, accepted: &[(SeqNo, P
     Ok(())
 }
 
-/// The group is not in the log: nobody gets a sequence number.
-fn refuse_all(state: &State, accepted: Vec<(SeqNo, Pending)>, failure: CommitFailure) {
+/// The group is not in the log: nobody gets a sequence number. That goes for a batch that was refused, too: it may have
+/// been refused for the sake of one that is not there now.
+fn refuse_all(state: &State, dones: Vec<Done>, failure: CommitFailure) -> Vec<(Done, Result<SeqNo>)> {
     let source = Arc::new(*failure.error);
     if failure.poisoned {
         let shared = Error::Poisoned { source: source.clone() };
         state.poison(shared);
     }
-    for (_, pending) in accepted {
-        let error = match (&*source, failure.poisoned) {
-            (Error::Io { operation, path, source }, false) => Error::Io {
-                operation,
-                path: path.clone(),
-                source: std::io::Error::new(source.kind(), source.to_string()),
-            },
-            _ => Error::Poisoned { source: source.clone() },
-        };
-        (pending.done)(Err(error));
-    }
+    let error = || match (&*source, failure.poisoned) {
+        (Error::Io { operation, path, source }, false) => Error::Io {
+            operation,
+            path: path.clone(),
+            source: std::io::Error::new(source.kind(), source.to_string()),
+        },
+        _ => Error::Poisoned { source: source.clone() },
+    };
+    dones.into_iter().map(|done| (done, Err(error()))).collect()
 }
 
 /// Applies durable batches to the memtables and lets readers see them.

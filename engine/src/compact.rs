@@ -6,7 +6,6 @@
 //! it wrote.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::flush::flush_table;
@@ -19,6 +18,7 @@ use crate::run_writer::{RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
 use crate::sweep::{remove_run, sweep};
+use crate::sync::atomic::Ordering;
 use crate::version::run::Run;
 use crate::version::table::overlap;
 use crate::version::view::TableView;

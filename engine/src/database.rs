@@ -5,12 +5,10 @@
 //! Dropping a database without [`Database::close`] loses nothing that was acknowledged; it only leaves more for the
 //! next opening to do.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
-use crossbeam_channel::bounded;
 
 use crate::background::Threads;
 use crate::backup::file::BackupOptions;
@@ -34,6 +32,8 @@ use crate::seeded::{SeededFault, makes};
 use crate::source::BatchSource;
 use crate::state::{Current, State, locked};
 use crate::sweep::sweep;
+use crate::sync::atomic::{AtomicI64, Ordering};
+use crate::sync::{Mutex, bounded};
 use crate::version::table::TableVersion;
 use crate::version::view::TableView;
 
@@ -108,6 +108,7 @@ impl Database {
     /// # Errors
     /// [`Error::TableExists`]; names, types and keys that cannot be; the disk's.
     pub fn create_table(&self, name: &str, schema: &Schema, key: &[&str]) -> Result<TableId> {
+        let _call = self.state.calls.begin()?;
         check_table_name(name)?;
         let schema = Arc::new(TableSchema::new(name, schema, key)?);
         let codec = Arc::new(KeyCodec::new(name, &schema)?);
@@ -130,6 +131,7 @@ impl Database {
     /// # Errors
     /// [`Error::NoSuchTable`]; the disk's.
     pub fn drop_table(&self, name: &str) -> Result<()> {
+        let _call = self.state.calls.begin()?;
         let id = self.state.current().view.named(name)?.id;
         {
             let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +163,7 @@ impl Database {
     /// # Errors
     /// What is wrong with the batch itself; then `done` is never called.
     pub fn write_then(&self, batch: &WriteBatch, done: Done) -> Result<()> {
+        let _call = self.state.calls.begin()?;
         self.state.check_open()?;
         self.wait_for_memory()?;
         let prepared = prepare_batch(&self.state, batch)?;
@@ -185,6 +188,7 @@ impl Database {
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Closed`]; per batch, as [`Database::write`].
     pub fn write_group(&self, batches: &[WriteBatch]) -> Result<Vec<Result<SeqNo>>> {
+        let _call = self.state.calls.begin()?;
         self.state.check_open()?;
         self.wait_for_memory()?;
         let (done, answers) = bounded(batches.len());
@@ -255,6 +259,7 @@ impl Database {
     /// # Errors
     /// The disk's; [`Error::Poisoned`].
     pub fn flush_frozen(&self) -> Result<()> {
+        let _call = self.state.calls.begin()?;
         let view = self.state.current().view;
         for table in view.tables() {
             while flush_oldest(&self.state, table.id)? {}
@@ -269,6 +274,7 @@ impl Database {
     /// # Errors
     /// See [`load`].
     pub fn load(&self, table: &str, source: &mut dyn BatchSource, options: &LoadOptions) -> Result<LoadReport> {
+        let _call = self.state.calls.begin()?;
         let loaded = load(&self.state, table, source, options);
         sweep(&self.state);
         loaded
@@ -279,6 +285,7 @@ impl Database {
     /// # Errors
     /// [`Error::NoSuchTable`]; the disk's.
     pub fn flush(&self, table: &str) -> Result<()> {
+        let _call = self.state.calls.begin()?;
         let id = self.state.current().view.named(table)?.id;
         flush_table(&self.state, id)?;
         sweep(&self.state);
@@ -291,6 +298,7 @@ impl Database {
     /// # Errors
     /// [`Error::NoSuchTable`]; [`Error::Corrupt`]; the disk's.
     pub fn compact(&self, table: &str) -> Result<()> {
+        let _call = self.state.calls.begin()?;
         let id = self.state.current().view.named(table)?.id;
         compact_table(&self.state, id)
     }
@@ -317,15 +325,18 @@ impl Database {
         report(&self.state)
     }
 
-    /// Ends all background work, records where the log ends, and releases the database. Further calls say
-    /// [`Error::Closed`].
+    /// Waits for the calls that run, ends all background work, records where the log ends, and releases the database.
+    /// Further calls say [`Error::Closed`].
     ///
     /// # Errors
     /// The disk's; [`Error::Poisoned`]. The database is closed all the same.
     pub fn close(&self) -> Result<()> {
-        if self.state.closed.load(Ordering::Acquire) {
+        // Held to the end, so that who closes a second time waits for the first.
+        let mut lock = locked(&self.state.lock);
+        if lock.is_none() {
             return Ok(());
         }
+        self.state.calls.end();
         self.stop_threads();
         sweep(&self.state);
         let recorded = if self.is_recorded() || makes(SeededFault::CloseWithoutLogEnd) {
@@ -334,7 +345,7 @@ impl Database {
             publish(&self.state, VersionEdit::Checkpoint)
         };
         self.state.closed.store(true, Ordering::Release);
-        locked(&self.state.lock).take();
+        lock.take();
         recorded
     }
 

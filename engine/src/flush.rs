@@ -4,7 +4,6 @@
 //! Invariants: memtables of a table are published in order; each key comes out once, with its newest change; deleted
 //! keys are kept only where an older run may hold them.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::commit::rotate;
@@ -19,6 +18,7 @@ use crate::rows::schema::TableSchema;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
+use crate::sync::atomic::Ordering;
 use crate::version::view::TableView;
 
 /// Flushes everything that is in a table's memtables now.

@@ -7,6 +7,7 @@
 //! Start at [`database::Database`]. ARCHITECTURE.md walks the five paths: write, flush, compaction, scan, get.
 
 // Ground: what everything names.
+pub mod sync;
 pub mod id;
 pub mod damage;
 pub mod error;

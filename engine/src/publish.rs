@@ -15,6 +15,7 @@ use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::seeded::{SeededFault, makes};
 use crate::state::{Current, Obsolete, Publisher, State, locked};
+use crate::sync::atomic::Ordering;
 use crate::version::manifest::{Manifest, SchemaManifest, TableManifest};
 use crate::version::run::Run;
 use crate::version::view::{TableView, View};
@@ -150,7 +151,7 @@ fn next_manifest(state: &State, publisher: &Publisher, tables: &[TableView]) -> 
         commit: random_digest(),
         previous: publisher.digest,
         next_table: publisher.manifest.next_table.max(next_table),
-        next_run: RunId(state.next_run.load(std::sync::atomic::Ordering::Relaxed)),
+        next_run: RunId(state.next_run.load(Ordering::Relaxed)),
         last_seq,
         wal_floor: writer.wal.floor(flushed),
         wal_end: writer.wal.end(),
@@ -165,7 +166,7 @@ fn describe(table: &TableView) -> TableManifest {
         name: table.name.to_string(),
         schema: SchemaManifest::new(&table.schema),
         flushed_through: table.version.flushed_through(),
-        next_row_id: table.next_row_id.load(std::sync::atomic::Ordering::Relaxed),
+        next_row_id: table.next_row_id.load(Ordering::Relaxed),
         runs: table.version.runs().iter().map(|run| run.meta().clone()).collect(),
     }
 }

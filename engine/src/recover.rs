@@ -7,8 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::Options;
 use crate::disk::api::{Disk, DiskLock, at};
@@ -19,8 +18,10 @@ use crate::publish::{random_digest, write_manifest};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::seeded::{SeededFault, makes};
-use crate::state::{Counters, Current, Publisher, Signal, State, Writer};
+use crate::state::{Calls, Counters, Current, Publisher, Signal, State, Writer};
 use crate::sweep::sweep_folder;
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::version::manifest::{FORMAT, Manifest, TableManifest};
 use crate::version::run::Run;
 use crate::version::table::TableVersion;
@@ -324,6 +325,7 @@ fn assemble(
         next_run,
         poison: OnceLock::new(),
         background_failure: Mutex::new(None),
+        calls: Calls::default(),
         closed: AtomicBool::new(false),
         progress: Signal::default(),
         work: Signal::default(),

@@ -2,10 +2,9 @@
 //!
 //! In: the state. Out: plain numbers per table, run, log and memory.
 
-use std::sync::atomic::Ordering;
-
 use crate::id::{ManifestId, RunId, SeqNo, TableId};
 use crate::state::{State, locked};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::version::view::TableView;
 use crate::wal::log::LogEnd;
 
@@ -88,7 +87,7 @@ pub fn report(state: &State) -> DatabaseReport {
         (writer.wal.end(), writer.wal.size_bytes(), writer.wal.syncs())
     };
     let current = state.current();
-    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     DatabaseReport {
         manifest,
         visible: current.visible,

@@ -11,8 +11,7 @@
 //! - `gate`: shared by commits; a load closes it while it takes its place in the sequence.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::Options;
@@ -21,6 +20,8 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::read::snapshot::TableSnapshot;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
 use crate::version::manifest::Manifest;
 use crate::version::run::Run;
 use crate::version::view::View;
@@ -99,6 +100,8 @@ pub struct State {
     pub poison: OnceLock<Arc<Error>>,
     /// Why the last flush or compaction in the background failed, if it did; it is tried again.
     pub background_failure: Mutex<Option<Arc<Error>>>,
+    /// Calls that may change files.
+    pub calls: Calls,
     /// Set by closing.
     pub closed: AtomicBool,
     /// Signalled when memtables were flushed, or the database was poisoned or closed.
@@ -158,6 +161,55 @@ impl Signal {
     pub fn wait(&self, seen: u64) {
         let count = locked(&self.count);
         drop(self.changed.wait_while(count, |count| *count == seen).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Calls that are running. Closing waits until they are over, so that nobody changes files behind it.
+#[derive(Debug, Default)]
+pub struct Calls {
+    count: Mutex<CallCount>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CallCount {
+    running: usize,
+    /// No call begins any more.
+    closing: bool,
+}
+
+impl Calls {
+    /// Begins a call, which runs until what this returns is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn begin(&self) -> Result<Call<'_>> {
+        let mut count = locked(&self.count);
+        if count.closing {
+            return Err(Error::Closed);
+        }
+        count.running += 1;
+        Ok(Call { calls: self })
+    }
+
+    /// Refuses calls from now on and waits until those that run are over.
+    pub fn end(&self) {
+        let mut count = locked(&self.count);
+        count.closing = true;
+        drop(self.ended.wait_while(count, |count| count.running > 0).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A call that is running.
+#[derive(Debug)]
+pub struct Call<'a> {
+    calls: &'a Calls,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        locked(&self.calls.count).running -= 1;
+        self.calls.ended.notify_all();
     }
 }
 

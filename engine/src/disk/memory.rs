@@ -4,12 +4,13 @@
 //! has nothing to do, since nothing here outlives the process.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
 use crate::disk::api::{Disk, DiskLock, ReadFile, WriteFile};
 use crate::disk::tree::{Inode, Tree};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A disk in memory. A clone is the same disk.
 #[derive(Clone, Debug)]

@@ -7,7 +7,6 @@
 //! one more sorted part.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::interleave_record_batch;
@@ -28,6 +27,7 @@ use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, SeqRange};
 use crate::sst::rows::SstRows;
 use crate::state::State;
+use crate::sync::atomic::Ordering;
 use crate::version::run::Run;
 use crate::version::view::TableView;
 

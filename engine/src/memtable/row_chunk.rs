@@ -7,7 +7,6 @@
 
 use std::cmp::Reverse;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
@@ -18,6 +17,7 @@ use crate::id::SeqNo;
 use crate::rows::change::{DELETED, SortedChanges};
 use crate::rows::keys::Keys;
 use crate::rows::row_form::RowForm;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that an entry costs beside its key and its row, about.
 const ENTRY_BYTES: usize = 96;

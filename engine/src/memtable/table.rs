@@ -6,8 +6,7 @@
 //! knows a key has its newest change. Large changes are kept as they arrived, as a chunk of their own; small ones go
 //! to a [`RowChunk`] until it is full. A frozen memtable never changes.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
 
@@ -18,6 +17,8 @@ use crate::rows::change::SortedChanges;
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
 use crate::seeded::{SeededFault, makes};
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::wal::body::ROW_FORM_ROWS_MAX;
 
 /// A row chunk with this many changes is full.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use crate::error::{Error, Result};
 use crate::id::TableId;
@@ -14,6 +13,7 @@ use crate::memtable::table::Memtable;
 use crate::rows::change::TableRef;
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
+use crate::sync::atomic::AtomicI64;
 use crate::version::table::TableVersion;
 
 /// One table at one moment.
