@@ -97,7 +97,10 @@ fn commit_queued(state: &State, queue: &Receiver<Pending>) {
             bytes += next.batch.size_bytes();
             group.push(next);
         }
-        commit_group(state, group);
+        // After a panic this goes on, and refuses: a queue that nobody empties would keep writers waiting.
+        if catch_unwind(AssertUnwindSafe(|| commit_group(state, group))).is_err() {
+            state.poison(Error::ThreadPanicked { thread: "commit" });
+        }
     }
 }
 

@@ -110,6 +110,7 @@ fn duplicate(table: &TableView, key: &[u8]) -> Error {
 pub fn commit_group(state: &State, group: Vec<Pending>) {
     let gate = state.gate.read().unwrap_or_else(PoisonError::into_inner);
     let mut writer = locked(&state.writer);
+    let step = state.whole_step("committing");
     let view = state.current().view;
     let mut accepted: Vec<(SeqNo, Pending)> = Vec::with_capacity(group.len());
     let mut answers = Vec::new();
@@ -141,6 +142,7 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
             }
         }
     }
+    drop(step);
     drop(writer);
     drop(gate);
     answers.into_iter().for_each(|(done, answer)| done(answer));
@@ -195,11 +197,9 @@ fn refuse_all(state: &State, dones: Vec<Done>, failure: CommitFailure) -> Vec<(D
         state.poison(shared);
     }
     let error = || match (&*source, failure.poisoned) {
-        (Error::Io { operation, path, source }, false) => Error::Io {
-            operation,
-            path: path.clone(),
-            source: std::io::Error::new(source.kind(), source.to_string()),
-        },
+        (Error::Io { operation, path, source }, false) => {
+            Error::Io { operation, path: path.clone(), source: std::io::Error::new(source.kind(), source.to_string()) }
+        }
         _ => Error::Poisoned { source: source.clone() },
     };
     dones.into_iter().map(|done| (done, Err(error()))).collect()

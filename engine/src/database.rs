@@ -161,7 +161,8 @@ impl Database {
     /// refused. Preparing the batch, and waiting for memory, happen before it returns.
     ///
     /// # Errors
-    /// What is wrong with the batch itself; then `done` is never called.
+    /// What is wrong with the batch itself; then `done` is never called. It is dropped without a call if the commit
+    /// panics, which is a defect and poisons the database.
     pub fn write_then(&self, batch: &WriteBatch, done: Done) -> Result<()> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;

@@ -69,8 +69,10 @@ pub enum VersionEdit {
 /// [`Error::Dropped`] if the table is gone; the disk's, after which nothing was published, unless the handle is
 /// poisoned: then reopening shows which it was.
 pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
-    state.check_open()?;
     let mut publisher = locked(&state.publisher);
+    // Behind the lock: who held it may have failed halfway.
+    state.check_open()?;
+    let _step = state.whole_step("publishing");
     if let VersionEdit::Create(table) = &mut edit {
         table.id = publisher.manifest.next_table;
     }
@@ -211,6 +213,8 @@ fn is_written(disk: &dyn Disk, path: &str, bytes: &[u8]) -> bool {
 /// the manifest before needs is removed until then.
 fn announce(state: &State, id: ManifestId, digest: Digest) -> Result<()> {
     let mut writer = locked(&state.writer);
+    // A log that failed while this waited for it must not be touched: what is behind a hole in it is damage.
+    state.check_open()?;
     writer.unannounced = Some((id, digest));
     let seq = SeqNo(writer.next_seq.0 - 1);
     writer.wal.push(RecordKind::Manifest, seq, &manifest_body(id, digest));

@@ -139,19 +139,20 @@ impl ClosedRuns<'_> {
     /// Publishes an edit that names the runs, which from then on stay.
     ///
     /// # Errors
-    /// As [`publish`]. The files are kept if the handle was poisoned: then the edit may have been committed.
+    /// As [`publish`].
     pub fn publish(mut self, edit: VersionEdit) -> Result<()> {
-        let published = publish(self.state, edit);
-        let in_doubt = self.state.poison.get().is_some() && !makes(SeededFault::RunsRemovedInDoubt);
-        if published.is_ok() || in_doubt {
-            self.files.clear();
-        }
-        published
+        publish(self.state, edit)?;
+        self.files.clear();
+        Ok(())
     }
 }
 
 impl Drop for ClosedRuns<'_> {
     fn drop(&mut self) {
+        // An edit that names them may have been committed.
+        if self.state.poison.get().is_some() && !makes(SeededFault::RunsRemovedInDoubt) {
+            return;
+        }
         for files in &self.files {
             for file in [RunFile::Sst, RunFile::Deletes, RunFile::Keys] {
                 // Best effort: what is left is swept when the database opens.

@@ -213,7 +213,25 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Takes a mutex. A thread that panicked while holding it has poisoned the database where that matters.
+/// A step that must be done as a whole. One that panics poisons the database before it lets go of its locks (which
+/// are taken before this is made), so that nobody goes on from what it left.
+#[derive(Debug)]
+pub struct WholeStep<'a> {
+    state: &'a State,
+    thread: &'static str,
+    /// It is run by a destructor of a thread that panicked elsewhere.
+    unwinding: bool,
+}
+
+impl Drop for WholeStep<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.unwinding {
+            self.state.poison(Error::ThreadPanicked { thread: self.thread });
+        }
+    }
+}
+
+/// Takes a mutex. What a thread that panicked left behind it is whole, or the database is poisoned: see [`WholeStep`].
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -259,6 +277,11 @@ impl State {
     /// A run id that was never given out.
     pub fn new_run_id(&self) -> RunId {
         RunId(self.next_run.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Begins a step that must be done as a whole, on a thread that people know by this name.
+    pub fn whole_step(&self, thread: &'static str) -> WholeStep<'_> {
+        WholeStep { state: self, thread, unwinding: std::thread::panicking() }
     }
 
     /// Stops all writes of this handle, for good.

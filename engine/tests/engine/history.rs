@@ -103,7 +103,8 @@ impl Log {
             Err(Error::NoSuchTable { .. } | Error::Dropped { .. }) => {}
             Err(Error::DuplicateKey { table, key }) => {
                 let after = db.snapshot().seq();
-                let is_it = |change: &&Change| matches!(change, Change::Insert(t, k, _) if *t == table && k.to_string() == key);
+                let is_it =
+                    |change: &&Change| matches!(change, Change::Insert(t, k, _) if *t == table && k.to_string() == key);
                 let change = changes.iter().find(is_it).map(|change| match change {
                     Change::Insert(table, key, _) => (*table, *key),
                     other => panic!("{other:?} was refused"),
@@ -127,7 +128,13 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
-    pub(crate) fn read(&mut self, snapshot: &Snapshot, table: &str, how: How, range: RangeInclusive<i64>) -> Result<()> {
+    pub(crate) fn read(
+        &mut self,
+        snapshot: &Snapshot,
+        table: &str,
+        how: How,
+        range: RangeInclusive<i64>,
+    ) -> Result<()> {
         let Ok(table) = snapshot.table(table) else { return Ok(()) };
         let (found, range) = match how {
             How::Merge => (found(table.scan(&KeyInterval::ALL, &[0, 1])?)?, i64::MIN..=i64::MAX),

@@ -1,4 +1,4 @@
-//! A disk that tells of every call before it does it; the one who is told may panic.
+//! A disk that tells of every call before it does it; the one who is told may refuse it, or panic.
 //!
 //! In: a disk and a function. Out: the same disk.
 
@@ -13,15 +13,19 @@ use rustling_engine::disk::api::{Disk, DiskLock, ReadFile, WriteFile};
 pub(crate) enum Call {
     /// One that only reads.
     Read,
-    /// One that changes a name, a file, or what of it is durable.
+    /// One that changes a name or makes a folder durable.
     Change,
+    /// Bytes go into a file.
+    Append,
+    /// A file is made durable.
+    Sync,
     /// The lock of the database is taken.
     Lock,
     /// It is released.
     Unlock,
 }
 
-type Hook = Arc<dyn Fn(Call, &str) + Send + Sync>;
+type Hook = Arc<dyn Fn(Call, &str) -> io::Result<()> + Send + Sync>;
 
 /// See the file's header.
 pub(crate) struct HookedDisk {
@@ -30,7 +34,10 @@ pub(crate) struct HookedDisk {
 }
 
 impl HookedDisk {
-    pub(crate) fn new(disk: Arc<dyn Disk>, hook: impl Fn(Call, &str) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        hook: impl Fn(Call, &str) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         Self { disk, hook: Arc::new(hook) }
     }
 
@@ -47,52 +54,52 @@ impl fmt::Debug for HookedDisk {
 
 impl Disk for HookedDisk {
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        (self.hook)(Call::Change, dir);
+        (self.hook)(Call::Change, dir)?;
         self.disk.create_dir(dir)
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        (self.hook)(Call::Read, dir);
+        (self.hook)(Call::Read, dir)?;
         self.disk.list(dir)
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        (self.hook)(Call::Change, dir);
+        (self.hook)(Call::Change, dir)?;
         self.disk.sync_dir(dir)
     }
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
-        (self.hook)(Call::Change, path);
+        (self.hook)(Call::Change, path)?;
         Ok(self.file(path, self.disk.create(path)?))
     }
 
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>> {
-        (self.hook)(Call::Change, path);
+        (self.hook)(Call::Change, path)?;
         Ok(self.file(path, self.disk.append(path, length)?))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>> {
-        (self.hook)(Call::Read, path);
+        (self.hook)(Call::Read, path)?;
         self.disk.open(path)
     }
 
     fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        (self.hook)(Call::Change, to);
+        (self.hook)(Call::Change, to)?;
         self.disk.link(from, to)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        (self.hook)(Call::Change, to);
+        (self.hook)(Call::Change, to)?;
         self.disk.rename(from, to)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        (self.hook)(Call::Change, path);
+        (self.hook)(Call::Change, path)?;
         self.disk.remove(path)
     }
 
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
-        (self.hook)(Call::Lock, path);
+        (self.hook)(Call::Lock, path)?;
         let lock = self.disk.lock(path)?;
         Ok(lock.map(|lock| Box::new(HookedLock { lock, hook: Hook::clone(&self.hook) }) as Box<dyn DiskLock>))
     }
@@ -116,12 +123,12 @@ impl fmt::Debug for HookedFile {
 
 impl WriteFile for HookedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        (self.hook)(Call::Change, &self.path);
+        (self.hook)(Call::Append, &self.path)?;
         self.file.append(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        (self.hook)(Call::Change, &self.path);
+        (self.hook)(Call::Sync, &self.path)?;
         self.file.sync()
     }
 }
@@ -141,6 +148,6 @@ impl DiskLock for HookedLock {}
 
 impl Drop for HookedLock {
     fn drop(&mut self) {
-        (self.hook)(Call::Unlock, "LOCK");
+        drop((self.hook)(Call::Unlock, "LOCK"));
     }
 }

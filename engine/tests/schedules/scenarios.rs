@@ -28,6 +28,9 @@ pub(crate) struct Counts {
     pub(crate) schedules: AtomicU64,
     pub(crate) writes: AtomicU64,
     pub(crate) reads: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) stalls: AtomicU64,
 }
 
 /// The scenarios by name.
@@ -62,15 +65,18 @@ impl Subject {
     fn new(options: Options) -> Self {
         let (held, trespassed) = (AtomicBool::new(false), Arc::new(AtomicBool::new(false)));
         let trespass = trespassed.clone();
-        let hook = move |call, path: &str| match call {
-            Call::Lock => held.store(true, Ordering::Relaxed),
-            Call::Unlock => held.store(false, Ordering::Relaxed),
-            // The folder itself is made before there is a lock in it.
-            Call::Change if !path.is_empty() && !held.load(Ordering::Relaxed) => {
-                println!("{path} was changed without the lock");
-                trespass.store(true, Ordering::Relaxed);
+        let hook = move |call, path: &str| {
+            match call {
+                Call::Lock => held.store(true, Ordering::Relaxed),
+                Call::Unlock => held.store(false, Ordering::Relaxed),
+                // The folder itself is made before there is a lock in it.
+                Call::Change | Call::Append | Call::Sync if !path.is_empty() && !held.load(Ordering::Relaxed) => {
+                    println!("{path} was changed without the lock");
+                    trespass.store(true, Ordering::Relaxed);
+                }
+                _ => {}
             }
-            Call::Change | Call::Read => {}
+            Ok(())
         };
         let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(Arc::new(MemoryDisk::new()), hook));
         let db = Database::open(disk.clone(), options).unwrap();
@@ -94,11 +100,15 @@ impl Subject {
         let history = History::check(&logs);
         history.check_end(&self.db);
         self.db.close().unwrap();
+        let report = self.db.report();
         drop(self.db);
         let reopened = Database::open(self.disk, options).unwrap();
         history.check_end(&reopened);
         reopened.close().unwrap();
         assert!(!self.trespassed.load(Ordering::Relaxed), "the disk was changed after the database was closed");
+        counts.flushes.fetch_add(report.flushes, Ordering::Relaxed);
+        counts.compactions.fetch_add(report.compactions, Ordering::Relaxed);
+        counts.stalls.fetch_add(report.stalls, Ordering::Relaxed);
         counts.writes.fetch_add(logs.iter().map(Log::writes).sum(), Ordering::Relaxed);
         counts.reads.fetch_add(logs.iter().map(Log::reads).sum(), Ordering::Relaxed);
     }
