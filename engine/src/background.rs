@@ -122,7 +122,11 @@ fn repeat(state: &State, stopping: &AtomicBool, step: fn(&State) -> Result<()>) 
                 tracing::warn!(%error, "background work failed, trying again");
                 *locked(&state.background_failure) = Some(Arc::new(error));
                 state.progress.raise();
-                state.work.wait_at_most(state.work.now(), RETRY);
+                let seen = state.work.now();
+                // Asked behind the count, which stopping raises: closing must not wait for the retry.
+                if !stopping.load(Ordering::Acquire) {
+                    state.work.wait_at_most(seen, RETRY);
+                }
             }
         }
     }

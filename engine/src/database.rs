@@ -45,6 +45,7 @@ const STALL_LOOK: Duration = Duration::from_millis(200);
 pub struct Database {
     state: Arc<State>,
     threads: Mutex<Option<Threads>>,
+    closing: Mutex<()>,
     report: OpenReport,
 }
 
@@ -90,7 +91,7 @@ impl Database {
         let state = Arc::new(state);
         let threads = if background { Some(Threads::start(&state)?) } else { None };
         state.work.raise();
-        Ok(Self { state, threads: Mutex::new(threads), report })
+        Ok(Self { state, threads: Mutex::new(threads), closing: Mutex::new(()), report })
     }
 
     /// What opening found and did.
@@ -333,8 +334,8 @@ impl Database {
     /// The disk's; [`Error::Poisoned`]. The database is closed all the same.
     pub fn close(&self) -> Result<()> {
         // Held to the end, so that who closes a second time waits for the first.
-        let mut lock = locked(&self.state.lock);
-        if lock.is_none() {
+        let _closing = locked(&self.closing);
+        if locked(&self.state.lock).is_none() {
             return Ok(());
         }
         self.state.calls.end();
@@ -346,7 +347,7 @@ impl Database {
             publish(&self.state, VersionEdit::Checkpoint)
         };
         self.state.closed.store(true, Ordering::Release);
-        lock.take();
+        locked(&self.state.lock).take();
         recorded
     }
 

@@ -72,6 +72,7 @@ pub(crate) struct Log {
     written: Vec<(SeqNo, Vec<Change>)>,
     refused: Vec<Refused>,
     reads: Vec<Read>,
+    newest_read: Option<SeqNo>,
     /// Tables as they were made: name, and the highest sequence number that belongs to the table of that name before.
     created: Vec<(TableId, &'static str, SeqNo)>,
 }
@@ -149,8 +150,14 @@ impl Log {
                 (found(table.get(&keys(&[key]))?.map(Ok).into_iter())?, key..=key)
             }
         };
+        self.newest_read = self.newest_read.max(Some(snapshot.seq()));
         self.reads.push(Read { how, seq: snapshot.seq(), table: table.table().id, keys: range, found });
         Ok(())
+    }
+
+    /// The highest sequence number that was read at.
+    pub(crate) fn newest_read(&self) -> Option<SeqNo> {
+        self.newest_read
     }
 
     /// Number of reads.

@@ -144,7 +144,11 @@ impl fmt::Debug for HookedLock {
     }
 }
 
-impl DiskLock for HookedLock {}
+impl DiskLock for HookedLock {
+    fn is_in_place(&self) -> bool {
+        self.lock.is_in_place()
+    }
+}
 
 impl Drop for HookedLock {
     fn drop(&mut self) {

@@ -10,6 +10,7 @@ mod dump;
 mod faults;
 mod fixture;
 mod golden;
+mod history;
 mod hooked;
 mod ledger;
 mod load;

@@ -11,11 +11,13 @@
 #[expect(dead_code, reason = "the steps of the other tests are not needed here")]
 mod fixture;
 #[path = "../engine/history.rs"]
+#[expect(dead_code, reason = "the pace of real readers is not needed here")]
 mod history;
 #[path = "../engine/hooked.rs"]
 mod hooked;
 #[path = "../engine/ledger.rs"]
 mod ledger;
+mod failing;
 mod scenarios;
 
 use std::panic::catch_unwind;

@@ -18,6 +18,7 @@ use rustling_engine::load::sink::OnConflict;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::scope;
 
+use crate::failing::failing;
 use crate::fixture::{MemorySource, rows};
 use crate::history::{Change, History, How, Log};
 use crate::hooked::{Call, HookedDisk};
@@ -34,13 +35,14 @@ pub(crate) struct Counts {
 }
 
 /// The scenarios by name.
-pub(crate) const SCENARIOS: [(&str, fn(&Counts)); 6] = [
+pub(crate) const SCENARIOS: [(&str, fn(&Counts)); 7] = [
     ("writers", writers),
     ("foreground", foreground),
     ("load", load),
     ("drop", drop_and_create),
     ("close", close),
     ("memory", memory),
+    ("failing", failing),
 ];
 
 const KEYS: i64 = 6;
@@ -55,7 +57,7 @@ struct Subject {
     trespassed: Arc<AtomicBool>,
 }
 
-fn small() -> Options {
+pub(crate) fn small() -> Options {
     let defaults = Options { memory_bytes: 1 << 20, threads: 1, compact_runs: 2, ..Options::default() };
     Options { memtable_bytes: 400, wal_segment_bytes: 600, wal_bytes: 3000, ..defaults }
 }

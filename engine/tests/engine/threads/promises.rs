@@ -1,4 +1,4 @@
-//! Real threads: writers, readers, flushes, compactions and loads at once.
+//! What an open database promises to many threads, one promise per test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
