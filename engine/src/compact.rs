@@ -3,7 +3,8 @@
 //! In: the runs of a version. Out: runs with each live key once, no deleted keys; published in place of the inputs.
 //! Invariants: the inputs are all runs there are when it starts, so nothing older exists that a deleted key would
 //! still have to hide; runs that are flushed meanwhile are newer and stay on top. An aborted compaction removes what
-//! it wrote.
+//! it wrote. Every block of the inputs is compared with its checksum again, though readers did so before: what rotted
+//! since must not get fresh checksums.
 
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ pub fn compact_runs(state: &State, id: TableId) -> Result<()> {
     let seqs = runs.iter().map(|run| run.meta().min_seq).min().zip(runs.iter().map(|run| run.meta().max_seq).max());
     let Some((first, last)) = seqs else { return Ok(()) };
     let mut writer = RunWriter::new(state, table.clone());
-    let mut merge = merge_runs(table)?;
+    let mut merge = merge_runs(state, table)?;
     while let Some(block) = merge.next_block()? {
         writer.append(&block.keys, &block.batch)?;
     }
@@ -76,11 +77,13 @@ pub fn compact_runs(state: &State, id: TableId) -> Result<()> {
     Ok(())
 }
 
-fn merge_runs(table: &TableView) -> Result<Merge> {
+/// Merges the runs of a table from their files as they are now.
+fn merge_runs(state: &State, table: &TableView) -> Result<Merge> {
     let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
     let mut cursors = Vec::new();
     for run in table.version.runs() {
-        for source in Source::of_run(run, &table.codec)? {
+        let run = Arc::new(Run::open(&state.disk, table.id, &table.schema, run.meta().clone())?);
+        for source in Source::of_run(&run, &table.codec)? {
             if matches!(source, Source::Deleted(..)) && makes(SeededFault::CompactionForgetsDeletes) {
                 continue;
             }
