@@ -6,7 +6,6 @@ use rustling_db::{Db, DbOptions};
 
 use crate::args::Global;
 use crate::failure::{Outcome, say};
-use crate::size::bytes;
 
 /// Whether a command makes a database where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +27,7 @@ pub(crate) fn with_db<T>(global: &Global, missing: Missing, work: impl FnOnce(&D
     }
     let db = Db::open_with(&global.db, &options)?;
     if let Some(torn) = &db.open_report().torn {
-        say(&format!(
-            "note: the database was not closed in order; {} of {} that were never acknowledged were cut off at byte {}",
-            bytes(torn.bytes),
-            torn.path,
-            torn.offset
-        ));
+        say(&format!("note: the database was not closed in order; {torn}"));
     }
     let done = work(&db);
     let closed = db.close();

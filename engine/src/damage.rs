@@ -70,6 +70,14 @@ pub enum Damage {
         /// Offset of the intact record.
         intact_at: u64,
     },
+    /// The log ends before a place that it once reached.
+    #[error("the log ends here, but it went on to byte {length} of segment {segment}")]
+    LogEndsEarly {
+        /// The segment that it reached.
+        segment: u64,
+        /// Bytes of that segment.
+        length: u64,
+    },
     /// Keys are not strictly ascending.
     #[error("key {row} is not greater than the key before it")]
     KeyOrder {
@@ -89,6 +97,9 @@ pub enum Damage {
     /// The manifest's text does not parse.
     #[error("the text does not parse: {0}")]
     Json(#[source] serde_json::Error),
+    /// A table cannot have the schema that is written.
+    #[error("the schema of a table cannot be: {0}")]
+    Schema(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Arrow could not decode the bytes.
     #[error("arrow cannot decode it: {0}")]
     Arrow(#[source] ArrowError),

@@ -6,6 +6,7 @@
 //! an older state. Recovery may be interrupted anywhere and started again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::sync::{Arc, OnceLock};
 
@@ -32,7 +33,7 @@ use crate::wal::record::{RecordKind, SEGMENT_HEADER_BYTES};
 use crate::wal::replay::{RecordPlace, Replayed, TornTail, replay};
 
 /// What opening a database found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenReport {
     /// The database was created.
     pub created: bool,
@@ -44,6 +45,23 @@ pub struct OpenReport {
     pub swept: Vec<String>,
 }
 
+impl fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.created {
+            return write!(f, "created the database");
+        }
+        write!(f, "{} write batches were read from the log again", self.replayed)?;
+        if let Some(torn) = &self.torn {
+            write!(f, "; {torn}")?;
+        }
+        if let Some(first) = self.swept.first() {
+            let count = self.swept.len();
+            write!(f, "; {count} files that no committed state names were removed, the first of them {first}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Opens the database in a folder, or creates it.
 ///
 /// # Errors
@@ -51,37 +69,47 @@ pub struct OpenReport {
 /// [`Error::UnknownFeature`], the disk's.
 pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(State, OpenReport)> {
     options.check()?;
-    check_folder(&*disk, options.create)?;
+    let names = check_folder(&*disk)?;
+    // Without its lock there never was a database here, and none is to be made: leave the folder as it is.
+    if !options.create && !names.iter().any(|name| name == path::LOCK || name == path::MANIFESTS) {
+        return Err(Error::NoDatabase { path: disk.describe() });
+    }
     disk.create_dir("").map_err(at("create", "the database folder"))?;
     let locked = disk.lock(path::LOCK).map_err(at("lock", path::LOCK))?;
     let lock = locked.ok_or_else(|| Error::Locked { path: disk.describe() })?;
     match newest_manifest(&*disk)? {
         Some(id) => recover(disk, options, lock, id),
-        None => create(disk, options, lock),
+        None => {
+            check_nothing_lost(&*disk)?;
+            if options.create { create(disk, options, lock) } else { Err(Error::NoDatabase { path: disk.describe() }) }
+        }
     }
 }
 
-/// Refuses folders that hold something else, before anything is written into them.
+/// Refuses folders that hold something else, before anything is written into them; returns what is in this one.
 ///
 /// # Errors
-/// [`Error::NotADatabase`], [`Error::Unfinished`]; [`Error::NoDatabase`] unless one may be created; the disk's.
-pub fn check_folder(disk: &dyn Disk, create: bool) -> Result<()> {
-    let names = match disk.list("") {
-        Ok(names) => names,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(at("list", "the database folder")(error)),
-    };
-    let ours = [path::LOCK, path::MANIFESTS, path::WAL, path::TABLES, path::STAGING];
+/// [`Error::NotADatabase`], [`Error::Unfinished`]; the disk's.
+pub fn check_folder(disk: &dyn Disk) -> Result<Vec<String>> {
+    let names = list(disk, "")?;
     if names.iter().any(|name| name == path::INCOMPLETE) && newest_manifest(disk)?.is_none() {
         return Err(Error::Unfinished { path: disk.describe() });
     }
-    if names.iter().any(|name| name == path::MANIFESTS) {
-        return Ok(());
+    let ours = [path::LOCK, path::MANIFESTS, path::WAL, path::TABLES, path::STAGING];
+    if !names.iter().any(|name| name == path::MANIFESTS)
+        && let Some(found) = names.iter().find(|name| !ours.contains(&name.as_str()))
+    {
+        return Err(Error::NotADatabase { path: disk.describe(), found: found.clone() });
     }
-    if let Some(found) = names.into_iter().find(|name| !ours.contains(&name.as_str())) {
-        return Err(Error::NotADatabase { path: disk.describe(), found });
+    Ok(names)
+}
+
+/// The names in a folder, none if it is not there.
+fn list(disk: &dyn Disk, folder: &str) -> Result<Vec<String>> {
+    match disk.list(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(at("list", if folder.is_empty() { "the database folder" } else { folder })),
     }
-    if create { Ok(()) } else { Err(Error::NoDatabase { path: disk.describe() }) }
 }
 
 /// The manifest with the highest number.
@@ -89,25 +117,29 @@ pub fn check_folder(disk: &dyn Disk, create: bool) -> Result<()> {
 /// # Errors
 /// The disk's.
 pub fn newest_manifest(disk: &dyn Disk) -> Result<Option<ManifestId>> {
-    let names = match disk.list(path::MANIFESTS) {
-        Ok(names) => names,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at("list", path::MANIFESTS)(error)),
-    };
-    Ok(names.iter().filter_map(|name| path::parse_manifest(name)).max())
+    Ok(list(disk, path::MANIFESTS)?.iter().filter_map(|name| path::parse_manifest(name)).max())
 }
 
-/// Creates a database in a folder without a manifest. A log with records would mean that the manifest was lost.
+/// A folder without a manifest must not hold runs, nor a log with records: they would mean that it was lost.
+fn check_nothing_lost(disk: &dyn Disk) -> Result<()> {
+    let lost = || Error::corrupt(path::MANIFESTS, Damage::Missing);
+    if !list(disk, path::TABLES)?.is_empty() {
+        return Err(lost());
+    }
+    for name in list(disk, path::WAL)? {
+        let path = format!("{}/{name}", path::WAL);
+        let file = disk.open(&path).map_err(at("open", &path))?;
+        if path != path::wal(WalId(1)) || file.len() > SEGMENT_HEADER_BYTES {
+            return Err(lost());
+        }
+    }
+    Ok(())
+}
+
+/// Creates a database in a folder that holds nothing yet, or what an attempt left that was interrupted.
 fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Result<(State, OpenReport)> {
     create_folders(&*disk)?;
     disk.sync_dir("").map_err(at("sync", "the database folder"))?;
-    for name in disk.list(path::WAL).map_err(at("list", path::WAL))? {
-        let path = format!("{}/{name}", path::WAL);
-        let file = disk.open(&path).map_err(at("open", &path))?;
-        if name != path::wal(WalId(1))[path::WAL.len() + 1..] || file.len() > SEGMENT_HEADER_BYTES {
-            return Err(Error::corrupt(path::MANIFESTS, Damage::Missing));
-        }
-    }
     let database = random_digest();
     let mut wal = Wal::create(disk.clone(), database.0, options.wal_segment_bytes)?;
     let manifest = Manifest {
@@ -244,17 +276,19 @@ fn check_announced(manifest: &Manifest, digest: Digest, replayed: &Replayed) -> 
 fn open_table(disk: &Arc<dyn Disk>, manifest: &Manifest, table: &TableManifest) -> Result<TableView> {
     let path = path::manifest(manifest.id);
     let schema = table.schema.schema(&path, &table.name)?;
-    let codec = Arc::new(KeyCodec::new(&table.name, &schema)?);
+    let codec =
+        KeyCodec::new(&table.name, &schema).map_err(|error| Error::corrupt(&*path, Damage::Schema(Box::new(error))))?;
     let mut runs = Vec::with_capacity(table.runs.len());
     for meta in &table.runs {
         runs.push(Arc::new(Run::open(disk, table.id, &schema, meta.clone())?));
     }
-    let version = Arc::new(TableVersion::new(runs, table.flushed_through)?);
+    let version =
+        Arc::new(TableVersion::new(runs, table.flushed_through).map_err(|damage| Error::corrupt(path, damage))?);
     let mut view = TableView {
         id: table.id,
         name: table.name.as_str().into(),
         schema,
-        codec,
+        codec: Arc::new(codec),
         memtables: Vec::new(),
         version,
         next_row_id: Arc::new(AtomicI64::new(table.next_row_id)),
@@ -282,7 +316,11 @@ fn apply(
     let decoded = raw.decode(&table.schema, |batch| table.codec.encode_batch(batch))?;
     let changes = decoded.map_err(|damage| place.corrupt(damage))?;
     if !table.schema.has_key() {
-        table.next_row_id.fetch_max(last_row_id(&changes.keys) + 1, Ordering::Relaxed);
+        let last = last_row_id(&changes.keys);
+        let next = last
+            .checked_add(1)
+            .ok_or_else(|| place.corrupt(Damage::Field { field: "__rowid", value: last.cast_unsigned() }))?;
+        table.next_row_id.fetch_max(next, Ordering::Relaxed);
     }
     table.active().apply(seq, changes)?;
     if table.active().size_bytes() >= options.memtable_bytes {

@@ -101,7 +101,7 @@ impl Contents {
     pub fn of_closed(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Self, Option<Box<dyn DiskLock>>)> {
         options.check()?;
         let no_database = || Error::NoDatabase { path: disk.describe() };
-        check_folder(&**disk, false)?;
+        check_folder(&**disk)?;
         newest_manifest(&**disk)?.ok_or_else(no_database)?;
         let lock = match disk.lock(path::LOCK) {
             Ok(Some(lock)) => Some(lock),

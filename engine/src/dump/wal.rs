@@ -21,12 +21,12 @@ use crate::rows::schema::TableSchema;
 use crate::version::manifest::Manifest;
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
 use crate::wal::log::LogEnd;
-use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame};
+use crate::wal::record::{
+    Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, intact_records, read_frame,
+};
 
 /// Keys of one record that are shown.
 const KEYS_SHOWN: usize = 100;
-/// Records start at multiples of this.
-const ALIGNMENT: u64 = 8;
 
 /// Shows the log, segment by segment.
 pub fn dump_wal(disk: &dyn Disk, take: &mut Take<'_>) -> ControlFlow<()> {
@@ -97,7 +97,7 @@ impl Log {
                 }
                 Err(damage) => {
                     take(Found::Damage(Error::corrupt_at(&*path, offset, damage)))?;
-                    let Some(next) = next_record(&bytes, id, offset + 1) else { break };
+                    let Some((next, _)) = intact_records(&bytes, id, offset + 1).next() else { break };
                     line(take, format!("  byte {next}: the next intact record"))?;
                     offset = next;
                 }
@@ -157,16 +157,4 @@ impl Log {
         let was_durable = self.manifest.as_ref().is_some_and(|manifest| place < manifest.wal_end);
         !was_durable && intact_behind(bytes, place.segment, place.length).is_none()
     }
-}
-
-/// The first intact record at or behind a byte.
-fn next_record(bytes: &[u8], segment: WalId, from: u64) -> Option<u64> {
-    let mut offset = from.next_multiple_of(ALIGNMENT);
-    while offset < bytes.len() as u64 {
-        if read_frame(bytes, segment, offset).is_ok() {
-            return Some(offset);
-        }
-        offset += ALIGNMENT;
-    }
-    None
 }

@@ -28,9 +28,10 @@ pub struct SstMeta {
 }
 
 impl SstMeta {
-    /// Bytes of all the run's files.
+    /// Bytes of all the run's files, as they are stated.
     pub fn total_bytes(&self) -> u64 {
-        self.sst.bytes + self.keys.bytes + self.deletes.as_ref().map_or(0, |deletes| deletes.file.bytes)
+        let deletes = self.deletes.as_ref().map_or(0, |deletes| deletes.file.bytes);
+        self.sst.bytes.saturating_add(self.keys.bytes).saturating_add(deletes)
     }
 }
 

@@ -23,6 +23,8 @@ use crate::wal::log::LogEnd;
 pub const FORMAT: u32 = 1;
 /// How errors name the state in memory.
 pub const CURRENT_MANIFEST: &str = "manifest";
+/// Ids, sequence numbers and row ids end long before they would not fit any more.
+const COUNT_MAX: u64 = u64::MAX >> 1;
 /// First bytes of the file; the checksum of the text follows as 8 hexadecimal digits and a line end.
 const HEADER: &str = "rustling manifest crc32c ";
 const HEADER_BYTES: usize = HEADER.len() + 9;
@@ -104,7 +106,7 @@ impl SchemaManifest {
     /// The schema it describes, checked again.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where the bytes are no Arrow schema; else as [`TableSchema::with_ids`].
+    /// [`Error::Corrupt`] where the bytes are no Arrow schema, or one that no table can have.
     pub fn schema(&self, path: &str, table: &str) -> Result<Arc<TableSchema>> {
         let bytes = unhex(&self.arrow).ok_or_else(|| {
             let value = self.arrow.len() as u64;
@@ -112,7 +114,9 @@ impl SchemaManifest {
         })?;
         let arrow = decode_schema(&bytes).map_err(|damage| Error::corrupt(path, damage))?;
         let key: Vec<&str> = self.key.iter().map(String::as_str).collect();
-        TableSchema::with_ids(table, self.id, &arrow, &key, self.column_ids.clone()).map(Arc::new)
+        TableSchema::with_ids(table, self.id, &arrow, &key, self.column_ids.clone())
+            .map(Arc::new)
+            .map_err(|error| Error::corrupt(path, Damage::Schema(Box::new(error))))
     }
 }
 
@@ -145,6 +149,9 @@ impl Manifest {
         if version.format > FORMAT {
             return Err(Error::FormatTooNew { path: path.to_owned(), found: version.format, supported: FORMAT });
         }
+        if version.format == 0 {
+            return Err(Error::corrupt(path, Damage::Field { field: "format", value: 0 }));
+        }
         if let Some(feature) = version.features.into_iter().next() {
             return Err(Error::UnknownFeature { path: path.to_owned(), feature });
         }
@@ -154,13 +161,7 @@ impl Manifest {
     }
 
     fn check(&self, path: &str, id: ManifestId) -> Result<()> {
-        let agree = |fact, expected, found| {
-            if expected == found {
-                return Ok(());
-            }
-            Err(Error::corrupt(path, Damage::Disagreement { fact, expected, found }))
-        };
-        agree("the manifest's number", id.0, self.id.0)?;
+        self.check_counts(id).map_err(|damage| Error::corrupt(path, damage))?;
         let mut names = std::collections::HashSet::new();
         let mut last = TableId(0);
         for table in &self.tables {
@@ -168,13 +169,50 @@ impl Manifest {
                 return Err(Error::corrupt(path, Damage::Field { field: "table id", value: table.id.0 }));
             }
             last = table.id;
-            for run in &table.runs {
-                if run.files.run >= self.next_run || run.min_seq > run.max_seq {
-                    return Err(Error::corrupt(path, Damage::Field { field: "run", value: run.files.run.0 }));
-                }
+            self.check_table(table).map_err(|damage| Error::corrupt(path, damage))?;
+        }
+        Ok(())
+    }
+
+    /// Numbers that others are counted on from.
+    fn check_counts(&self, id: ManifestId) -> Result<(), Damage> {
+        if self.id != id {
+            return Err(Damage::Disagreement { fact: "the manifest's number", expected: id.0, found: self.id.0 });
+        }
+        let counts = [
+            ("id", self.id.0, 1),
+            ("next_table", self.next_table.0, 1),
+            ("next_run", self.next_run.0, 1),
+            ("last_seq", self.last_seq.0, 0),
+            ("wal_floor", self.wal_floor.0, 1),
+            ("wal_end", self.wal_end.segment.0, self.wal_floor.0),
+        ];
+        match counts.into_iter().find(|(_, value, least)| value < least || *value > COUNT_MAX) {
+            Some((field, value, _)) => Err(Damage::Field { field, value }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_table(&self, table: &TableManifest) -> Result<(), Damage> {
+        let next_row_id = table.next_row_id.cast_unsigned();
+        if next_row_id == 0 || next_row_id > COUNT_MAX / 2 {
+            return Err(Damage::Field { field: "next_row_id", value: next_row_id });
+        }
+        if table.flushed_through > self.last_seq {
+            return Err(Damage::Field { field: "flushed_through", value: table.flushed_through.0 });
+        }
+        for run in &table.runs {
+            let deletes = run.files.deletes.as_ref();
+            let mut ranges = run.files.key_range.iter().chain(deletes.map(|deletes| &deletes.key_range));
+            let wrong = run.files.run >= self.next_run
+                || run.min_seq > run.max_seq
+                || deletes.is_some_and(|deletes| deletes.count == 0)
+                || ranges.any(|range| range.min > range.max);
+            if wrong {
+                return Err(Damage::Field { field: "run", value: run.files.run.0 });
             }
         }
-        agree("the WAL segment it ends in", self.wal_end.segment.0.max(self.wal_floor.0), self.wal_end.segment.0)
+        Ok(())
     }
 }
 

@@ -23,9 +23,8 @@ impl TableVersion {
     /// Checks and orders the runs of a table; every change up to `flushed_through` is in them.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if two runs overlap in keys and in sequence numbers, or a run is newer than
-    /// `flushed_through`.
-    pub fn new(mut runs: Vec<Arc<Run>>, flushed_through: SeqNo) -> Result<Self> {
+    /// Two runs overlap in keys and in sequence numbers, or a run is newer than `flushed_through`.
+    pub fn new(mut runs: Vec<Arc<Run>>, flushed_through: SeqNo) -> Result<Self, Damage> {
         runs.sort_by(|a, b| order(a).cmp(&order(b)));
         for (index, newer) in runs.iter().enumerate() {
             if newer.meta().max_seq > flushed_through {
@@ -58,10 +57,11 @@ impl TableVersion {
     /// The runs without some and with others added.
     ///
     /// # Errors
-    /// As [`TableVersion::new`].
+    /// [`Error::Corrupt`] for what [`TableVersion::new`] refuses.
     pub fn replace(&self, removed: &[RunId], added: Vec<Arc<Run>>, flushed_through: SeqNo) -> Result<Self> {
         let kept = self.runs.iter().filter(|run| !removed.contains(&run.id())).cloned();
         Self::new(kept.chain(added).collect(), flushed_through.max(self.flushed_through))
+            .map_err(|damage| Error::corrupt(CURRENT_MANIFEST, damage))
     }
 }
 
@@ -77,6 +77,6 @@ pub fn overlap(a: &Run, b: &Run) -> bool {
     }
 }
 
-fn disagree(fact: &'static str, expected: u64, found: u64) -> Error {
-    Error::corrupt(CURRENT_MANIFEST, Damage::Disagreement { fact, expected, found })
+fn disagree(fact: &'static str, expected: u64, found: u64) -> Damage {
+    Damage::Disagreement { fact, expected, found }
 }

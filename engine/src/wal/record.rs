@@ -125,18 +125,26 @@ pub fn read_frame(bytes: &[u8], segment: WalId, offset: u64) -> Result<Frame<'_>
 
 /// The first intact record at or behind `offset` that was written when everything before `offset` was durable already.
 pub fn intact_behind(bytes: &[u8], segment: WalId, offset: u64) -> Option<u64> {
+    intact_records(bytes, segment, offset).find_map(|(at, frame)| (frame.group_start > offset).then_some(at))
+}
+
+/// The intact records at or behind `offset`, wherever they lie, each with its place.
+pub fn intact_records(bytes: &[u8], segment: WalId, offset: u64) -> impl Iterator<Item = (u64, Frame<'_>)> {
     let mut at = offset.next_multiple_of(ALIGNMENT);
-    while at + RECORD_HEADER_BYTES <= bytes.len() as u64 {
-        let start = usize::try_from(at).ok()?;
-        if bytes[start..start + 4] == RECORD_MARKER
-            && let Ok(frame) = read_frame(bytes, segment, at)
-            && frame.group_start > offset
-        {
-            return Some(at);
+    std::iter::from_fn(move || {
+        while at + RECORD_HEADER_BYTES <= bytes.len() as u64 {
+            let start = usize::try_from(at).ok()?;
+            if bytes[start..start + 4] == RECORD_MARKER
+                && let Ok(frame) = read_frame(bytes, segment, at)
+            {
+                let found = (at, frame);
+                at = found.1.end;
+                return Some(found);
+            }
+            at += ALIGNMENT;
         }
-        at += ALIGNMENT;
-    }
-    None
+        None
+    })
 }
 
 /// The header of a segment.
@@ -161,16 +169,24 @@ pub fn check_segment_header(path: &str, bytes: &[u8], segment: WalId, database: 
         let damage = Damage::Truncated { field: "header", needed: SEGMENT_HEADER_BYTES, available: bytes.len() as u64 };
         return Err(Error::corrupt_at(path, 0, damage));
     };
-    if found == expected {
-        return Ok(());
+    if found == expected { Ok(()) } else { Err(Error::corrupt_at(path, 0, header_damage(found, &expected))) }
+}
+
+/// How a segment's header differs from the one that it must be.
+fn header_damage(found: &[u8], expected: &[u8]) -> Damage {
+    if found[..8] != SEGMENT_MAGIC {
+        return Damage::Magic { expected: SEGMENT_MAGIC, found: array(found, 0) };
     }
-    let damage = if found[..8] == SEGMENT_MAGIC {
-        let (expected, found) = (crc32c::crc32c(&expected), crc32c::crc32c(found));
-        Damage::Checksum { expected, found }
-    } else {
-        Damage::Magic { expected: SEGMENT_MAGIC, found: array(found, 0) }
-    };
-    Err(Error::corrupt_at(path, 0, damage))
+    let (written, computed) = (u32::from_le_bytes(array(found, 32)), crc32c::crc32c(&found[..32]));
+    if written != computed {
+        return Damage::Checksum { expected: written, found: computed };
+    }
+    // An intact header, but of another segment, or of one of another database.
+    let word = |bytes, start| u64::from_le_bytes(array(bytes, start));
+    let fields = [("segment", 8), ("database", 16), ("database", 24), ("reserved", 32)];
+    let differs = fields.into_iter().find(|(_, start)| word(found, *start) != word(expected, *start));
+    let (field, start) = differs.unwrap_or(("header", 0));
+    Damage::Field { field, value: word(found, start) }
 }
 
 fn checksum(segment: WalId, offset: u64, bytes: &[u8]) -> u32 {
@@ -247,6 +263,16 @@ mod tests {
         assert!(read_frame(&log, WalId(4), SEGMENT_HEADER_BYTES).is_err());
         let moved = [vec![0; 8], log].concat();
         assert!(read_frame(&moved, SEGMENT, SEGMENT_HEADER_BYTES + 8).is_err());
+    }
+
+    #[test]
+    fn the_header_of_another_segment_or_database_is_told_from_damage() {
+        let damage = |bytes: &[u8]| check_segment_header("wal/3", bytes, SEGMENT, 7).unwrap_err().to_string();
+        let mut flipped = segment_header(SEGMENT, 7);
+        flipped[20] ^= 1;
+        assert!(damage(&flipped).contains("checksum is"), "{}", damage(&flipped));
+        assert!(damage(&segment_header(WalId(4), 7)).contains("field `segment` holds 4"));
+        assert!(damage(&segment_header(SEGMENT, 8)).contains("field `database` holds 8"));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //!
 //! In: the segments from the manifest's floor on. Out: every write record in order, and where the log ends.
 //! Invariants: a damaged record is a torn tail only if nothing behind it shows that it was durable once: no intact
-//! record written after it, no later segment, no log end recorded by a manifest. Else it is [`Error::Corrupt`].
+//! record written after it, no later segment, no log end recorded by a manifest. Else it is [`Error::Corrupt`], at the
+//! place where the log breaks off.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::disk::api::{Disk, at};
@@ -13,17 +15,42 @@ use crate::id::{Digest, ManifestId, SeqNo, WalId};
 use crate::seeded::{SeededFault, makes};
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
 use crate::wal::log::{LogEnd, Sealed};
-use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, read_frame};
+use crate::wal::record::{
+    Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, intact_records, read_frame,
+};
+
+/// Sequence numbers end long before they would not fit any more.
+const SEQ_MAX: SeqNo = SeqNo(u64::MAX >> 1);
 
 /// A torn tail that was found and left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TornTail {
     /// The segment's file.
     pub path: String,
-    /// Where the tail starts.
+    /// Where the tail starts: at a record that is not whole.
     pub offset: u64,
     /// Its bytes.
     pub bytes: u64,
+    /// Records behind that one that are whole: they belong to its sync group, so they were not acknowledged either.
+    pub records: u64,
+    /// What is wrong with the record that the tail starts with.
+    pub damage: Arc<Damage>,
+}
+
+impl fmt::Display for TornTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, offset, bytes, records, damage } = self;
+        let end = offset + bytes;
+        write!(f, "{path}: bytes {offset} to {end} were cut off: the record there is not whole ({damage}), and ")?;
+        write!(f, "nothing behind it shows that it was ever durable, so it belongs to the last sync group, ")?;
+        write!(f, "whose writers were not told that it was")?;
+        match records {
+            0 => {}
+            1 => write!(f, "; 1 whole record of that group went with it")?,
+            records => write!(f, "; {records} whole records of that group went with it")?,
+        }
+        write!(f, "; if neither the process nor the machine stopped while it wrote, then the disk is at fault")
+    }
 }
 
 /// What the log held.
@@ -91,7 +118,6 @@ pub fn replay(
     while let Some(id) = segment {
         segment = replay.segment(id, visit)?;
     }
-    replay.check_end()?;
     Ok(replay.found)
 }
 
@@ -133,7 +159,7 @@ impl Replay<'_> {
                 self.found.sealed.push(Sealed { id, max_seq: self.found.last_seq });
                 Ok(Some(next))
             }
-            None => self.check_no_segment_follows(id).map(|()| None),
+            None => self.check_end().map(|()| None),
         }
     }
 
@@ -153,6 +179,9 @@ impl Replay<'_> {
 
     /// Takes one record; returns the next segment if it seals this one.
     fn record(&mut self, place: RecordPlace<'_>, frame: &Frame<'_>, visit: &mut Visit<'_>) -> Result<Option<WalId>> {
+        if frame.seq > SEQ_MAX {
+            return Err(place.corrupt(Damage::Field { field: "seq", value: frame.seq.0 }));
+        }
         match frame.kind {
             RecordKind::Write => {
                 if frame.seq <= self.found.last_seq {
@@ -178,9 +207,9 @@ impl Replay<'_> {
     /// Accepts a damaged record as a torn tail, or says why it is none.
     fn torn_tail(&mut self, place: RecordPlace<'_>, id: WalId, bytes: &[u8], damage: Damage) -> Result<()> {
         let forgiven = makes(SeededFault::EveryDamageIsATornTail);
-        let was_durable =
-            !forgiven && self.known_end.is_some_and(|end| LogEnd { segment: id, length: place.offset } < end);
-        if was_durable {
+        let reached = LogEnd { segment: id, length: place.offset };
+        let was_durable = self.known_end.is_some_and(|end| reached < end) || self.later_segment(id)?.is_some();
+        if was_durable && !forgiven {
             return Err(place.corrupt(damage));
         }
         if let Some(intact_at) = intact_behind(bytes, id, place.offset)
@@ -188,32 +217,37 @@ impl Replay<'_> {
         {
             return Err(place.corrupt(Damage::MidLog { intact_at }));
         }
-        let torn = bytes.len() as u64 - place.offset;
-        self.found.torn = Some(TornTail { path: place.path.to_owned(), offset: place.offset, bytes: torn });
+        self.found.torn = Some(TornTail {
+            path: place.path.to_owned(),
+            offset: place.offset,
+            bytes: bytes.len() as u64 - place.offset,
+            records: intact_records(bytes, id, place.offset).count() as u64,
+            damage: Arc::new(damage),
+        });
         Ok(())
     }
 
-    /// Behind a segment that is not sealed there may be one that was just begun, but none with records.
-    fn check_no_segment_follows(&self, id: WalId) -> Result<()> {
+    /// The log must not end before a place that it is known to have reached.
+    fn check_end(&self) -> Result<()> {
+        let end = self.found.end;
+        let later = self.known_end.filter(|known| *known > end);
+        let Some(reached) = later.map_or_else(|| self.later_segment(end.segment), |known| Ok(Some(known)))? else {
+            return Ok(());
+        };
+        let damage = Damage::LogEndsEarly { segment: reached.segment.0, length: reached.length };
+        Err(Error::corrupt_at(path::wal(end.segment), end.length, damage))
+    }
+
+    /// A segment behind one that is not sealed, with its length. One that was just begun is none: it has no records.
+    fn later_segment(&self, id: WalId) -> Result<Option<LogEnd>> {
         let names = self.disk.list(path::WAL).map_err(at("list", path::WAL))?;
-        let later = names.iter().filter_map(|name| path::parse_wal(name)).filter(|other| *other > id);
-        for other in later {
-            let path = path::wal(other);
-            let bytes = self.read(&path)?;
-            if other > id.next() || bytes.len() as u64 > SEGMENT_HEADER_BYTES {
-                let damage = Damage::Disagreement { fact: "the last segment", expected: id.0, found: other.0 };
-                return Err(Error::corrupt(path, damage));
+        for segment in names.iter().filter_map(|name| path::parse_wal(name)).filter(|other| *other > id) {
+            let path = path::wal(segment);
+            let length = self.disk.open(&path).map_err(at("open", &path))?.len();
+            if segment > id.next() || length > SEGMENT_HEADER_BYTES {
+                return Ok(Some(LogEnd { segment, length }));
             }
         }
-        Ok(())
-    }
-
-    fn check_end(&self) -> Result<()> {
-        let Some(known) = self.known_end else { return Ok(()) };
-        if self.found.end >= known {
-            return Ok(());
-        }
-        let damage = Damage::Length { expected: known.length, found: self.found.end.length };
-        Err(Error::corrupt(path::wal(known.segment), damage))
+        Ok(None)
     }
 }
