@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stdout, reason = "tests tell how much they covered")]
 
+mod allocations;
 mod backup;
 mod backup_faults;
 mod crash;
+mod damage;
 mod dump;
 mod faults;
 mod fixture;

@@ -117,6 +117,31 @@ impl Image {
         self.origin
     }
 
+    /// The same image but for the bytes of one file, which may be a new one in a folder of the image: what a bad disk
+    /// or a bad copy leaves. All other contents are shared.
+    #[must_use]
+    pub fn with_file(&self, path: &str, bytes: Vec<u8>) -> Self {
+        let mut names = (*self.names).clone();
+        // A file of its own: other names of what was there keep their content.
+        let next = InodeId(names.files.values().map(|inode| inode.0 + 1).max().unwrap_or(0));
+        names.files.insert(path.into(), next);
+        self.renamed(names, Some((next, Content::new(bytes))))
+    }
+
+    /// The same image without the name of a file.
+    #[must_use]
+    pub fn without_file(&self, path: &str) -> Self {
+        let mut names = (*self.names).clone();
+        names.files.remove(path);
+        self.renamed(names, None)
+    }
+
+    fn renamed(&self, names: Names, added: Option<(InodeId, Content)>) -> Self {
+        let known = self.contents().map(|(_, inode, content)| (inode, content.clone()));
+        let contents = known.chain(added).collect();
+        Self::new(&Arc::new(names), &contents, self.origin)
+    }
+
     /// The content of a file.
     pub fn file(&self, path: &str) -> Option<&[u8]> {
         self.files().find_map(|(found, bytes)| (found == path).then_some(bytes))

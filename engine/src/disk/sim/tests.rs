@@ -345,3 +345,18 @@ fn a_boundary_and_an_image_say_how_they_came_to_be() {
     let torn = "power cut: the first 0 pending names; no pending bytes, but of inode 0 its first 0 pending changes and 1 bytes of the next";
     assert!(origins.iter().any(|origin| origin == torn), "{origins:?}");
 }
+
+#[test]
+fn an_image_with_one_file_changed_shares_the_others() {
+    let (disk, _file) = disk_with(b"abc");
+    disk.link("a", "b").unwrap();
+    let image = disk.killed_image(disk.boundaries());
+    let changed = image.with_file("a", b"abd".to_vec());
+    let files = |image: &Image| image.clone().into_disk().open("b").and_then(|file| read_whole(&*file)).unwrap();
+    assert_eq!(changed.files().collect::<Vec<_>>(), [("a", &b"abd"[..]), ("b", b"abc")]);
+    assert_eq!(files(&changed), &b"abc"[..], "another name of the file keeps its bytes");
+    assert_ne!(changed.digest(), image.digest());
+    assert_eq!(changed.with_file("a", b"abc".to_vec()).digest(), image.digest());
+    let without = image.without_file("a");
+    assert_eq!(without.files().collect::<Vec<_>>(), [("b", &b"abc"[..])]);
+}
