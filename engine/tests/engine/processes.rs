@@ -28,6 +28,7 @@ fn a_killed_process_leaves_what_it_acknowledged() {
     for seed in run.seeds() {
         let life = Life::new(seed).live();
         total.kills += life.kills;
+        total.torn += life.torn;
         total.acknowledged += life.acknowledged;
         total.in_flight_kept += life.in_flight_kept;
         total.replayed += life.replayed;
@@ -36,6 +37,7 @@ fn a_killed_process_leaves_what_it_acknowledged() {
     }
     run.end(&[
         ("kills", total.kills),
+        ("torn", total.torn),
         ("acknowledged", total.acknowledged),
         ("in_flight_kept", total.in_flight_kept),
         ("replayed", total.replayed),

@@ -4,13 +4,15 @@
 //! Invariants: what the next process finds is what was acknowledged, and of each stream's steps at most the one that
 //! was in flight.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use rustling_engine::error::Result;
+use rustling_engine::wal::record::SEGMENT_HEADER_BYTES;
 use tempfile::TempDir;
 
 use crate::fixture::{Tables, contents, run_model};
@@ -36,6 +38,8 @@ pub(crate) struct Life {
 pub(crate) struct Counted {
     pub(crate) kills: u64,
     pub(crate) acknowledged: u64,
+    /// Logs that got half a record.
+    pub(crate) torn: u64,
     /// Steps that were in flight and are there.
     pub(crate) in_flight_kept: u64,
     /// Write batches that recoveries read from the log again.
@@ -62,6 +66,9 @@ impl Life {
         works.shuffle(&mut self.random);
         for work in works {
             let acknowledged = self.work_until_killed(work);
+            if self.random.random_bool(0.3) {
+                self.tear();
+            }
             if let Err(violation) = self.check(work, &acknowledged) {
                 self.counted.violations.push(format!("seed {} after {work:?}: {violation}", self.seed));
                 // What came out of this says nothing about the next process.
@@ -95,6 +102,20 @@ impl Life {
         self.counted.kills += 1;
         self.counted.acknowledged += acknowledged.iter().sum::<u64>();
         acknowledged
+    }
+
+    /// Leaves half a record behind the end of the log. A killed process hardly ever does, since the system finishes most
+    /// of the calls that it began; a power cut does.
+    fn tear(&mut self) {
+        let Ok(segments) = std::fs::read_dir(self.folder.path().join("wal")) else { return };
+        let Some(newest) = segments.map(|entry| entry.unwrap().path()).max() else { return };
+        // A segment that was just begun is none yet: only the record that seals the one before makes it one.
+        if std::fs::metadata(&newest).unwrap().len() > SEGMENT_HEADER_BYTES {
+            let mut garbage = vec![0; self.random.random_range(1..200)];
+            self.random.fill_bytes(&mut garbage);
+            std::fs::OpenOptions::new().append(true).open(newest).unwrap().write_all(&garbage).unwrap();
+            self.counted.torn += 1;
+        }
     }
 
     /// Finds out which steps in flight are there; everything else must be as the model has it.
