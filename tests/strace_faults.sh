@@ -163,6 +163,7 @@ small_disk() {
         grep -A3 panicked "$work/filled"
         exit 1
     }
+    grep 'times refused' "$work/filled"
     ledger small-disk "$seeds" "$(sed -n 's/^filled \([0-9]*\) refused \([0-9]*\)$/fills=\1 refused=\2 violations=0/p' "$work/filled")"
 }
 

@@ -4,6 +4,7 @@
 //! `unknown` (the handle was poisoned; it may have happened), its number and its kind. [`check`] reads these lines.
 //! Invariants: without failures every run makes the same calls in the same order, all on one thread.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -176,17 +177,19 @@ pub(crate) fn fill(disk_folder: &Path, rounds: u64, says: &Says) {
         run(&mut db, &disk, &background, &Step::Create(table)).unwrap();
         run_model(&mut model, &Step::Create(table));
     }
-    let mut refused = 0;
+    let mut refused: BTreeMap<String, u64> = BTreeMap::new();
     for round in 0..rounds {
         // Leaves nothing, or some pages, so that different calls are the first to find the disk full.
-        fill_up(&ballast, usize::try_from(round % 40).unwrap() * 4096);
+        let pages = if round % 2 == 0 { round % 6 / 2 } else { round % 40 };
+        fill_up(&ballast, usize::try_from(pages).unwrap() * 4096);
         let mut full = false;
-        for serial in 0..60 {
-            let step = small_disk_step(round * 100 + serial);
+        for serial in 0..200 {
+            let step = small_disk_step(round, serial);
             match run(&mut db, &disk, &background, &step) {
                 Ok(()) => run_model(&mut model, &step),
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
-                    (full, refused) = (true, refused + 1);
+                Err(Error::Io { operation, source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                    full = true;
+                    *refused.entry(format!("{}: {operation}", kind(&step))).or_default() += 1;
                     std::fs::remove_file(&ballast).unwrap();
                     run(&mut db, &disk, &background, &step).unwrap();
                     run_model(&mut model, &step);
@@ -196,21 +199,26 @@ pub(crate) fn fill(disk_folder: &Path, rounds: u64, says: &Says) {
             }
         }
         assert!(full, "round {round}: the disk was never full");
-        if round % 2 == 1 {
+        if round % 4 != 3 {
             // What a refused write left in the log must not be in the way of what came behind it.
             drop(db);
             db = Database::open(disk.clone(), background.clone()).unwrap();
         }
         assert_eq!(differences(&model, &contents(&db).unwrap()), "", "round {round}");
     }
-    says.line(&format!("filled {rounds} refused {refused}"));
+    for (what, count) in &refused {
+        says.line(&format!("{count} times refused: {what}"));
+    }
+    says.line(&format!("filled {rounds} refused {}", refused.values().sum::<u64>()));
 }
 
-fn small_disk_step(serial: u64) -> Step {
-    match serial % 10 {
-        0 | 3 | 5 | 8 => Work::Writes.step(2, 0, serial),
-        1 | 6 => Work::Flushes.step(2, 0, serial),
-        2 => Work::Loads.step(2, 0, serial),
+/// Every other round only writes, so that it is the log that finds the disk full.
+fn small_disk_step(round: u64, serial: u64) -> Step {
+    let number = round * 1000 + serial;
+    match if round % 2 == 0 { 0 } else { serial % 10 } {
+        0 | 3 | 5 | 8 => Work::Writes.step(2, 0, number),
+        1 | 6 => Work::Flushes.step(2, 0, number),
+        2 => Work::Loads.step(2, 0, number),
         4 => Step::Flush("flushed"),
         7 => Step::Flush("first"),
         _ => Step::Compact(if serial % 20 == 9 { "loaded" } else { "flushed" }),
