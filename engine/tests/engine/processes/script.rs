@@ -180,7 +180,7 @@ pub(crate) fn fill(disk_folder: &Path, rounds: u64, says: &Says) {
     let mut refused: BTreeMap<String, u64> = BTreeMap::new();
     for round in 0..rounds {
         // Leaves nothing, or some pages, so that different calls are the first to find the disk full.
-        let pages = if round % 2 == 0 { round % 6 / 2 } else { round % 40 };
+        let pages = if round.is_multiple_of(2) { round % 6 / 2 } else { round % 40 };
         fill_up(&ballast, usize::try_from(pages).unwrap() * 4096);
         let mut full = false;
         for serial in 0..200 {
@@ -215,7 +215,7 @@ pub(crate) fn fill(disk_folder: &Path, rounds: u64, says: &Says) {
 /// Every other round only writes, so that it is the log that finds the disk full.
 fn small_disk_step(round: u64, serial: u64) -> Step {
     let number = round * 1000 + serial;
-    match if round % 2 == 0 { 0 } else { serial % 10 } {
+    match if round.is_multiple_of(2) { 0 } else { serial % 10 } {
         0 | 3 | 5 | 8 => Work::Writes.step(2, 0, number),
         1 | 6 => Work::Flushes.step(2, 0, number),
         2 => Work::Loads.step(2, 0, number),
