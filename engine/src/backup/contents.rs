@@ -19,7 +19,7 @@ use crate::recover::{check_folder, newest_manifest, read_back};
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::run_writer::SeqRange;
-use crate::state::{State, locked};
+use crate::state::{Current, State, locked};
 use crate::version::run::Run;
 use crate::version::view::TableView;
 use crate::wal::replay::TornTail;
@@ -82,8 +82,7 @@ impl Contents {
             // A flush gives up memtables; let none end while their changes are taken.
             let _flushing = locked(&state.flushing);
             let current = state.current();
-            let tables = current.view.tables().map(|table| TableContents::new(table, current.visible));
-            (current.visible, tables.collect::<Result<_>>()?)
+            (current.visible, hold(&current)?)
         };
         let (next_table, retention_seconds) = {
             let publisher = locked(&state.publisher);
@@ -124,6 +123,11 @@ impl Contents {
     }
 }
 
+/// What can be seen now, though writers add to its memtables.
+fn hold(current: &Current) -> Result<Vec<TableContents>> {
+    current.view.tables().map(|table| TableContents::new(table, current.visible)).collect()
+}
+
 impl TableContents {
     fn new(table: &TableView, seq: SeqNo) -> Result<Self> {
         let mut changes = Vec::new();
@@ -144,5 +148,42 @@ impl TableContents {
             runs: table.version.runs().to_vec(),
             changes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+    use super::*;
+    use crate::commit::{Pending, commit_group, prepare_batch};
+    use crate::database::Database;
+    use crate::disk::memory::MemoryDisk;
+    use crate::recover::open;
+    use crate::rows::change::WriteBatch;
+
+    #[test]
+    fn changes_that_come_while_a_memtable_is_read_are_left_out() {
+        let row = |id: i64| {
+            let ids: ArrayRef = Arc::new(Int64Array::from(vec![id]));
+            RecordBatch::try_from_iter([("id", ids)]).unwrap()
+        };
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let options = Options { background: false, ..Options::default() };
+        let db = Database::open(disk.clone(), options.clone()).unwrap();
+        db.create_table("t", &row(0).schema(), &["id"]).unwrap();
+        drop(db);
+        let (state, _) = open(disk, options).unwrap();
+        let write = |id: i64| {
+            let batch = prepare_batch(&state, WriteBatch::new().upsert("t", row(id))).unwrap();
+            commit_group(&state, vec![Pending { batch, done: Box::new(|result| assert!(result.is_ok())) }]);
+        };
+        write(1);
+        let current = state.current();
+        write(2);
+        let tables = hold(&current).unwrap();
+        let [changes] = &*tables[0].changes else { panic!("{tables:?}") };
+        assert_eq!(changes.seqs, SeqRange { first: SeqNo(1), last: SeqNo(1) });
+        assert_eq!(changes.chunks.iter().map(|chunk| chunk.keys.len()).sum::<usize>(), 1);
     }
 }
