@@ -26,14 +26,14 @@ use crate::publish::random_digest;
 use crate::recover::{commit_first, thread_pool};
 use crate::sst::meta::FileMeta;
 use crate::state::State;
-use crate::version::manifest::{FORMAT, Manifest, SchemaManifest, TableManifest};
+use crate::version::manifest::{CURRENT_MANIFEST, FORMAT, Manifest, SchemaManifest, TableManifest};
 use crate::version::run::RunMeta;
 use crate::version::table::TableVersion;
 use crate::wal::log::Wal;
 use crate::wal::replay::TornTail;
 
 /// What a copy of a database consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BackupReport {
     /// It holds every change up to this sequence number.
     pub seq: SeqNo,
@@ -277,7 +277,8 @@ impl<'a> Backup<'a> {
 
 /// A table whose every change up to a sequence number is in its runs.
 fn describe(table: &TableContents, seq: SeqNo) -> Result<TableManifest> {
-    let version = TableVersion::new(table.runs.clone(), seq)?;
+    let version =
+        TableVersion::new(table.runs.clone(), seq).map_err(|damage| Error::corrupt(CURRENT_MANIFEST, damage))?;
     Ok(TableManifest {
         id: table.id,
         name: table.name.to_string(),

@@ -23,7 +23,7 @@ use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::version::manifest::Manifest;
 
 use crate::crash::scripts;
-use crate::fixture::{Rows, Step, Tables, contents, rows, run, run_model, run_open, schema, small_options};
+use crate::fixture::{Rows, Step, Tables, contents, keys, rows, run, run_model, run_open, schema, small_options};
 use crate::ledger;
 use crate::two_folders::Folder;
 
@@ -427,6 +427,34 @@ fn a_poisoned_database_can_be_backed_up_and_a_closed_one_cannot() {
     assert!(matches!(begun.finish().unwrap_err(), Error::Closed));
     assert!(matches!(db.backup(Folder::shared(&sim, "late"), LINKED).unwrap_err(), Error::Closed));
     assert!(matches!(open(Folder::shared(&sim, "late")).unwrap_err(), Error::NoDatabase { .. }));
+}
+
+#[test]
+fn a_backup_is_never_too_old() {
+    let small = Options { memory_bytes: 1 << 20, memtable_bytes: 64 << 10, ..small_options() };
+    let db = Database::open(Arc::new(MemoryDisk::new()), small).unwrap();
+    let mut wanted = Tables::new();
+    let before = [Step::Create("a"), Step::Write(vec![("a", 1, Some("in memory".to_owned()))])];
+    for step in &before {
+        run_open(&db, step).unwrap();
+        run_model(&mut wanted, step);
+    }
+    let (snapshot, target): (_, Arc<dyn Disk>) = (db.snapshot(), Arc::new(MemoryDisk::new()));
+    let backup = db.begin_backup(target.clone(), COPIED).unwrap();
+    let kept: Vec<_> = (0..20)
+        .map(|round| {
+            let batch: Vec<(i64, String)> = (0..50).map(|key| (round * 50 + key, "x".repeat(1000))).collect();
+            db.write(WriteBatch::new().upsert("a", rows(&batch))).unwrap();
+            let snapshot = db.snapshot();
+            db.flush("a").unwrap();
+            snapshot
+        })
+        .collect();
+    let read = snapshot.table("a").unwrap().get(&keys(&[1]));
+    assert!(matches!(read, Err(Error::SnapshotTooOld { .. })), "{read:?}");
+    backup.finish().unwrap();
+    assert_eq!(held(target), wanted);
+    drop(kept);
 }
 
 #[test]

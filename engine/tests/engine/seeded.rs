@@ -10,15 +10,17 @@ use rustling_engine::seeded::SeededFault;
 const CRASH: &str = "crash::what_was_acknowledged_survives_a_power_cut_at_every_call";
 const FAULTS: &str = "faults::every_call_that_fails_once_is_told_and_loses_nothing";
 const MODEL: &str = "model::random_operations_give_what_the_model_gives";
-const THREADS: &str = "threads::of_many_inserts_of_one_key_exactly_one_succeeds";
+const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
+const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
+const SWEPT: &str = "damage::report::files_that_were_removed_are_reported";
+const OLDER_MANIFEST: &str = "damage::lost::an_older_manifest_is_not_taken_for_the_newest_one_that_the_log_knows_of";
+const CUT_FILES: &str = "damage::files::a_file_that_is_cut_at_any_byte_is_named";
 
 /// The check that notices a fault.
 fn check_for(fault: SeededFault) -> &'static str {
     match fault {
         SeededFault::AckBeforeSync
         | SeededFault::TornTailNotCut
-        | SeededFault::RecordChecksumIgnored
-        | SeededFault::OrphansNotSwept
         | SeededFault::FlushClaimsTooMuch
         | SeededFault::SegmentsSweptBeforePublish
         | SeededFault::FloorIgnoresOtherTables
@@ -38,9 +40,11 @@ fn check_for(fault: SeededFault) -> &'static str {
         | SeededFault::SnapshotSeesLater => MODEL,
         SeededFault::InsertNotCheckedAgain => THREADS,
         SeededFault::EveryDamageIsATornTail
-        | SeededFault::BlockChecksumIgnored
-        | SeededFault::ManifestNotAnnounced
-        | SeededFault::CloseWithoutLogEnd => "golden::none",
+        | SeededFault::RecordChecksumIgnored
+        | SeededFault::BlockChecksumIgnored => BITS,
+        SeededFault::OrphansNotSwept => SWEPT,
+        SeededFault::ManifestNotAnnounced => OLDER_MANIFEST,
+        SeededFault::CloseWithoutLogEnd => CUT_FILES,
     }
 }
 

@@ -5,7 +5,7 @@
 //! violation: a wrong row, a panic, another error, memory out of proportion, a change of a folder that is refused.
 //!
 //! The long run, in shards of bytes: `SEEDS=0..50000 cargo nextest run -p rustling-engine --test engine
-//! every_bit_of_a_larger_database --run-ignored all --no-capture`.
+//! every_bit_of_a_larger_database --no-capture`.
 
 mod oracle;
 mod reference;
