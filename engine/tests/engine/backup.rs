@@ -199,7 +199,7 @@ fn backups_under_concurrent_writers_hold_exactly_the_changes_up_to_their_sequenc
     let (changes, stop) = (Mutex::new(BTreeMap::new()), AtomicBool::new(false));
     let mut backups = Vec::new();
     std::thread::scope(|scope| {
-        for writer in 0..3i64 {
+        let writers = [0, 1, 2i64].map(|writer| {
             let (db, changes, stop) = (&db, &changes, &stop);
             scope.spawn(move || {
                 let mut round = 0;
@@ -210,21 +210,21 @@ fn backups_under_concurrent_writers_hold_exactly_the_changes_up_to_their_sequenc
                     changes.lock().unwrap().insert(seq, row);
                     round += 1;
                 }
-            });
-        }
+            })
+        });
         for round in 0..40 {
-            while changes.lock().unwrap().len() < round * 100 {
+            while changes.lock().unwrap().len() < round * 100 && !writers.iter().any(|writer| writer.is_finished()) {
                 std::thread::yield_now();
             }
             let target: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-            let report = db.backup(target.clone(), BackupOptions::default()).unwrap();
-            backups.push((report.seq, target));
+            backups.push((db.backup(target.clone(), BackupOptions::default()), target));
         }
         stop.store(true, Ordering::Relaxed);
     });
     db.close().unwrap();
     let changes = changes.into_inner().unwrap();
-    for (seq, target) in backups {
+    for (made, target) in backups {
+        let seq = made.unwrap().seq;
         let wanted: Rows = changes.range(..=seq).map(|(_, row)| row.clone()).collect();
         let found = held(target);
         assert!(found["a"] == wanted && found["b"] == wanted, "the backup at {seq} is not what was written until then");

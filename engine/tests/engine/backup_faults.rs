@@ -233,3 +233,41 @@ fn every_call_of_a_backup_that_fails_is_told_and_harms_nothing() {
     println!("{runs} runs, {told} backups failed");
     assert!(told > runs * 3 / 4, "too few faults reached the caller: {told} of {runs}");
 }
+
+/// A backup that failed is removed in an order in which it is never half a database.
+#[test]
+fn a_power_cut_while_a_failed_backup_is_removed_leaves_it_whole_or_marked() {
+    let disk = SimDisk::new();
+    let db = Database::open(Folder::shared(&disk, "db"), small_options()).unwrap();
+    let mut wanted = Tables::new();
+    for step in before() {
+        run_open(&db, &step).unwrap();
+        run_model(&mut wanted, &step);
+    }
+    let image = disk.killed_image(usize::MAX);
+    let calls = disk.calls().len();
+    db.backup(Folder::shared(&disk, "backup"), LINKED).unwrap();
+    let (calls, mut images) = (disk.calls().len() - calls, 0);
+    // In the middle, and at each of the last calls: around the manifest.
+    for call in [calls / 2].into_iter().chain(calls - 12..calls) {
+        let disk = image.clone().into_disk();
+        let db = open(Folder::shared(&disk, "db")).unwrap();
+        disk.fail_at(disk.calls().len() + call, Fault { failure: Failure::Errno(5), effect: Effect::Before });
+        let began = disk.boundaries() - 1;
+        drop(db.backup(Folder::shared(&disk, "backup"), LINKED));
+        drop(db);
+        let story = Story { states: vec![wanted.clone()], wanted: wanted.clone(), began, disk };
+        let mut seen = HashSet::new();
+        for boundary in story.began..story.disk.boundaries() {
+            story.disk.images(boundary, &mut |image| {
+                if seen.insert(image.digest()) {
+                    let place = story.disk.describe_boundary(boundary);
+                    let checked = story.check(&image, &[]);
+                    assert_eq!(checked, Ok(()), "call {call}, boundary {boundary} ({place}), {}", image.origin());
+                }
+            });
+        }
+        images += seen.len();
+    }
+    println!("{images} images");
+}
