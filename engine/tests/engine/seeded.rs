@@ -13,6 +13,8 @@ const MODEL: &str = "model::random_operations_give_what_the_model_gives";
 const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
 const SWEPT: &str = "damage::report::files_that_were_removed_are_reported";
+const KILLED: &str =
+    "damage::killed::a_flipped_bit_in_the_log_of_a_killed_database_is_damage_unless_nothing_shows_that_it_was_durable";
 const OLDER_MANIFEST: &str = "damage::lost::an_older_manifest_is_not_taken_for_the_newest_one_that_the_log_knows_of";
 const CUT_FILES: &str = "damage::files::a_file_that_is_cut_at_any_byte_is_named";
 
@@ -39,9 +41,8 @@ fn check_for(fault: SeededFault) -> &'static str {
         | SeededFault::KeySignKept
         | SeededFault::SnapshotSeesLater => MODEL,
         SeededFault::InsertNotCheckedAgain => THREADS,
-        SeededFault::EveryDamageIsATornTail
-        | SeededFault::RecordChecksumIgnored
-        | SeededFault::BlockChecksumIgnored => BITS,
+        SeededFault::EveryDamageIsATornTail => KILLED,
+        SeededFault::RecordChecksumIgnored | SeededFault::BlockChecksumIgnored => BITS,
         SeededFault::OrphansNotSwept => SWEPT,
         SeededFault::ManifestNotAnnounced => OLDER_MANIFEST,
         SeededFault::CloseWithoutLogEnd => CUT_FILES,

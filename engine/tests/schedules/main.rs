@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
-use crate::scenarios::{Counts, SCENARIOS};
+use crate::scenarios::{Counts, SCENARIOS, Scenario};
 
 /// Schedules of one scenario with one seed, half of them random, half by priorities that change a few times.
 const SCHEDULES: usize = 20;
@@ -38,7 +38,7 @@ const STACK_BYTES: usize = 1 << 20;
 /// A schedule with more steps than this does not end.
 const STEPS_MAX: usize = 2_000_000;
 
-fn explore(scheduler: impl Scheduler + 'static, scenario: fn(&Counts), counts: &Arc<Counts>) {
+fn explore(scheduler: impl Scheduler + 'static, scenario: Scenario, counts: &Arc<Counts>) {
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
     config.max_steps = MaxSteps::FailAfter(STEPS_MAX);

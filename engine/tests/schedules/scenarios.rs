@@ -34,8 +34,11 @@ pub(crate) struct Counts {
     pub(crate) stalls: AtomicU64,
 }
 
+/// What is run once per schedule.
+pub(crate) type Scenario = fn(&Counts);
+
 /// The scenarios by name.
-pub(crate) const SCENARIOS: [(&str, fn(&Counts)); 7] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 7] = [
     ("writers", writers),
     ("foreground", foreground),
     ("load", load),
@@ -46,6 +49,7 @@ pub(crate) const SCENARIOS: [(&str, fn(&Counts)); 7] = [
 ];
 
 const KEYS: i64 = 6;
+const WAYS: [How; 4] = [How::Merge, How::Plan, How::Range, How::Get];
 
 /// A database under test and the disk it is on.
 struct Subject {
@@ -143,11 +147,11 @@ fn write(db: &Database, log: &mut Log, tables: [&'static str; 2], thread: usize,
     Ok(())
 }
 
-/// Reads two tables of a snapshot in all ways.
-fn read(log: &mut Log, snapshot: &Snapshot, tables: [&str; 2]) {
+/// Reads tables of a snapshot.
+fn read<const N: usize>(log: &mut Log, snapshot: &Snapshot, tables: [&str; N], ways: &[How]) {
     for table in tables {
-        for how in [How::Merge, How::Plan, How::Range, How::Get] {
-            match log.read(snapshot, table, how, 1..=3) {
+        for how in ways {
+            match log.read(snapshot, table, *how, 1..=3) {
                 Ok(()) | Err(Error::SnapshotTooOld { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -170,13 +174,13 @@ fn check_files(disk: &dyn Disk, snapshot: &Snapshot) {
 fn read_often(subject: &Subject, tables: [&str; 2], count: usize) {
     subject.log(|db, log| {
         let held = db.snapshot();
-        read(log, &held, tables);
+        read(log, &held, tables, &WAYS);
         for _ in 0..count {
             let snapshot = db.snapshot();
-            read(log, &snapshot, tables);
+            read(log, &snapshot, tables, &WAYS);
             check_files(&*subject.disk, &snapshot);
         }
-        read(log, &held, tables);
+        read(log, &held, tables, &WAYS);
         check_files(&*subject.disk, &held);
     });
 }
@@ -297,22 +301,29 @@ fn close(counts: &Counts) {
     subject.end(counts);
 }
 
-/// Writers that have to wait until memtables are flushed.
+/// Writers that have to wait until memtables are flushed. With the larger ones memory is short while none is full: who
+/// waits has to freeze one, while others still write to it.
 fn memory(counts: &Counts) {
-    let subject = Subject::new(Options { memtable_bytes: 200 << 10, ..small() });
+    let memtable_bytes = [260 << 10, 512 << 10][thread_rng().gen_range(0..2)];
+    let subject = Subject::new(Options { memtable_bytes, ..small() });
+    subject.log(|db, log| {
+        for (table, kilobytes) in [("a", 250), ("b", 240)] {
+            log.write(db, vec![Change::Upsert(table, KEYS, "x".repeat(kilobytes << 10))]).unwrap();
+        }
+    });
     scope(|scope| {
-        for thread in 0..3i64 {
+        for thread in 0..4i64 {
             let subject = &subject;
             scope.spawn(move || {
                 subject.log(|db, log| {
-                    for round in 0..3 {
-                        let value = format!("{thread}.{round}").repeat(40_000);
+                    for round in 0..2 {
+                        let value = format!("{thread}.{round}").repeat(3000);
                         log.write(db, vec![Change::Upsert("a", thread * 10 + round, value)]).unwrap();
+                        read(log, &db.snapshot(), ["a"], &[How::Range, How::Get]);
                     }
                 });
             });
         }
-        scope.spawn(|| read_often(&subject, ["a", "b"], 1));
     });
     subject.end(counts);
 }

@@ -218,7 +218,7 @@ fn run(seed: u64, counts: &Counts) {
 /// Each seed is a second of work and a database of its own.
 #[test]
 fn every_read_of_many_threads_gives_what_the_model_gives() {
-    let ledger = ledger::Run::begin("threads", 0..16);
+    let ledger = ledger::Run::begin("threads", 0..10);
     let counts = Counts::default();
     for seed in ledger.seeds() {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed, &counts)));
