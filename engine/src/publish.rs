@@ -150,7 +150,7 @@ fn next_manifest(state: &State, publisher: &Publisher, tables: &[TableView]) -> 
     let next_table = tables.iter().map(|table| table.id.next()).max().unwrap_or(publisher.manifest.next_table);
     Manifest {
         id: publisher.manifest.id.next(),
-        commit: random_digest(),
+        commit: Digest(state.disk.random()),
         previous: publisher.digest,
         next_table: publisher.manifest.next_table.max(next_table),
         next_run: RunId(state.next_run.load(Ordering::Relaxed)),
@@ -281,11 +281,4 @@ fn remove_manifest(state: &State, before: ManifestId) {
     if locked(&state.writer).unannounced.is_none() {
         let _ = state.disk.remove(&path::manifest(before));
     }
-}
-
-/// A number that no other commit has. Not for secrets.
-pub fn random_digest() -> Digest {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    let half = || u128::from(RandomState::new().build_hasher().finish());
-    Digest(half() << 64 | half())
 }

@@ -15,7 +15,7 @@ use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId, WalId};
-use crate::publish::{random_digest, write_manifest};
+use crate::publish::write_manifest;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::seeded::{SeededFault, makes};
@@ -31,6 +31,7 @@ use crate::wal::body::{RawChanges, manifest_body};
 use crate::wal::log::Wal;
 use crate::wal::record::{RecordKind, SEGMENT_HEADER_BYTES};
 use crate::wal::replay::{RecordPlace, Replayed, TornTail, replay};
+use crate::wal::settle::settle;
 
 /// What opening a database found and did.
 #[derive(Clone, Debug, Default)]
@@ -139,14 +140,13 @@ fn check_nothing_lost(disk: &dyn Disk) -> Result<()> {
 /// Creates a database in a folder that holds nothing yet, or what an attempt left that was interrupted.
 fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Result<(State, OpenReport)> {
     create_folders(&*disk)?;
-    disk.sync_dir("").map_err(at("sync", "the database folder"))?;
-    let database = random_digest();
+    let database = Digest(disk.random());
     let mut wal = Wal::create(disk.clone(), database.0, options.wal_segment_bytes)?;
     let manifest = Manifest {
         format: FORMAT,
         features: Vec::new(),
         id: ManifestId(1),
-        commit: random_digest(),
+        commit: Digest(disk.random()),
         previous: Digest(0),
         database,
         retention_seconds: options.retention_seconds,
@@ -176,7 +176,7 @@ pub fn commit_first(disk: &dyn Disk, manifest: &Manifest, wal: &mut Wal) -> Resu
     Ok(digest)
 }
 
-/// Makes the folders of a database.
+/// Makes the folders that are not there, durably.
 ///
 /// # Errors
 /// The disk's.
@@ -184,7 +184,7 @@ pub fn create_folders(disk: &dyn Disk) -> Result<()> {
     for folder in [path::MANIFESTS, path::WAL, path::TABLES, path::STAGING] {
         disk.create_dir(folder).map_err(at("create", folder))?;
     }
-    Ok(())
+    disk.sync_dir("").map_err(at("sync", "the database folder"))
 }
 
 /// What a manifest and the log behind it say.
@@ -230,7 +230,11 @@ fn recover(
     let ReadBack { manifest, digest, tables, replayed } = read_back(&disk, &options, id)?;
     // A copy of a database may lack the folders that were empty.
     create_folders(&*disk)?;
+    // The process before may have died before it had synced the manifest's name, and what is swept may be what is found
+    // without it.
+    disk.sync_dir(path::MANIFESTS).map_err(at("sync", path::MANIFESTS))?;
     let swept = sweep_folder(&*disk, &manifest)?;
+    settle(&*disk, &replayed, manifest.wal_end)?;
     let last_seq = manifest.last_seq.max(replayed.last_seq);
     let (end, sealed) = (replayed.end, replayed.sealed);
     let segment_bytes = options.wal_segment_bytes;
@@ -345,13 +349,12 @@ fn assemble(
     writer: Writer,
     view: View,
 ) -> Result<State> {
-    let pool = thread_pool(options.threads)?;
     let visible = SeqNo(writer.next_seq.0 - 1);
     let next_run = AtomicU64::new(publisher.manifest.next_run.0);
     Ok(State {
         disk,
         options,
-        pool,
+        pool: OnceLock::new(),
         current: RwLock::new(Current { view: Arc::new(view), visible }),
         writer: Mutex::new(writer),
         publisher: Mutex::new(publisher),
@@ -369,19 +372,5 @@ fn assemble(
         work: Signal::default(),
         counters: Counters::default(),
         lock: Mutex::new(Some(lock)),
-    })
-}
-
-/// The pool that parses, sorts and encodes.
-///
-/// # Errors
-/// The system's.
-pub fn thread_pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("rustling-{index}")).build();
-    pool.map(Arc::new).map_err(|error| Error::Io {
-        operation: "start",
-        path: "the thread pool".to_owned(),
-        source: std::io::Error::other(error),
     })
 }

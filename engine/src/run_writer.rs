@@ -115,7 +115,7 @@ impl ClosedRuns<'_> {
         let folder = path::table(self.table.id);
         self.state.disk.create_dir(&folder).map_err(at("create", &folder))?;
         self.state.disk.sync_dir(path::TABLES).map_err(at("sync", path::TABLES))?;
-        let (disk, pool) = (self.state.disk.clone(), self.state.pool.clone());
+        let (disk, pool) = (self.state.disk.clone(), self.state.pool()?);
         SstWriter::create(disk, self.table.id, self.state.new_run_id(), self.table.schema.clone(), pool)
     }
 

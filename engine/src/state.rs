@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
 use crate::config::Options;
 use crate::disk::api::{Disk, DiskLock};
 use crate::error::{Error, Result};
@@ -76,8 +78,8 @@ pub struct State {
     pub disk: Arc<dyn Disk>,
     /// The choices it was opened with.
     pub options: Options,
-    /// The pool that parses, sorts and encodes.
-    pub pool: Arc<rayon::ThreadPool>,
+    /// The pool that encodes, started when it is needed first; see [`State::pool`].
+    pub pool: OnceLock<Arc<ThreadPool>>,
     /// See the file's header.
     pub current: RwLock<Current>,
     /// See the file's header.
@@ -236,6 +238,19 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts a pool that encodes.
+///
+/// # Errors
+/// The system's.
+pub fn thread_pool(threads: usize) -> Result<Arc<ThreadPool>> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("rustling-{index}")).build();
+    pool.map(Arc::new).map_err(|error| Error::Io {
+        operation: "start",
+        path: "the thread pool".to_owned(),
+        source: std::io::Error::other(error),
+    })
+}
+
 impl State {
     /// What readers see now.
     pub fn current(&self) -> Current {
@@ -272,6 +287,19 @@ impl State {
                 oldest.expire(limit);
             }
         }
+    }
+
+    /// The pool that encodes. Most databases that are opened never write a run, so its threads wait until one does.
+    ///
+    /// # Errors
+    /// The system refuses to start threads.
+    pub fn pool(&self) -> Result<Arc<ThreadPool>> {
+        if let Some(pool) = self.pool.get() {
+            return Ok(pool.clone());
+        }
+        let pool = thread_pool(self.options.threads)?;
+        // Of two that come at once, one pool is dropped again.
+        Ok(self.pool.get_or_init(|| pool).clone())
     }
 
     /// A run id that was never given out.

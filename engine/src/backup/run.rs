@@ -22,10 +22,9 @@ use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path::{self, RunFile};
 use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, SeqNo, TableId, WalId};
-use crate::publish::random_digest;
-use crate::recover::{commit_first, thread_pool};
+use crate::recover::commit_first;
 use crate::sst::meta::FileMeta;
-use crate::state::State;
+use crate::state::{State, thread_pool};
 use crate::version::manifest::{CURRENT_MANIFEST, FORMAT, Manifest, SchemaManifest, TableManifest};
 use crate::version::run::RunMeta;
 use crate::version::table::TableVersion;
@@ -125,7 +124,7 @@ impl<'a> Backup<'a> {
         let to = Side { disk: target, is_named: true };
         let target = TargetFolder::begin(to.disk.clone()).map_err(|error| to.failed(error))?;
         let contents = Contents::of_open(state)?;
-        let how = How { options, wal_segment_bytes: state.options.wal_segment_bytes, pool: state.pool.clone() };
+        let how = How { options, wal_segment_bytes: state.options.wal_segment_bytes, pool: state.pool()? };
         Ok(Self::new(Source::Open(state), [from, to], how, contents, target))
     }
 
@@ -244,7 +243,7 @@ impl<'a> Backup<'a> {
 
     /// Everything is there: a log without changes, and the manifest.
     fn complete(self) -> Result<BackupReport> {
-        let database = random_digest();
+        let database = Digest(self.to.disk.random());
         let create = Wal::create(self.to.disk.clone(), database.0, self.how.wal_segment_bytes);
         let mut wal = create.map_err(|error| self.to.failed(error))?;
         let manifest = self.manifest(database, &wal)?;
@@ -261,7 +260,7 @@ impl<'a> Backup<'a> {
             format: FORMAT,
             features: Vec::new(),
             id: ManifestId(1),
-            commit: random_digest(),
+            commit: Digest(self.to.disk.random()),
             previous: Digest(0),
             database,
             retention_seconds: self.contents.retention_seconds,

@@ -72,6 +72,14 @@ pub trait Disk: Send + Sync + Debug {
 
     /// How people know the folder: a path, or `memory`.
     fn describe(&self) -> String;
+
+    /// A number that no other call gives, by which databases and commits are told apart. Not for secrets. A simulation
+    /// gives the same numbers in every run, so that its files have the same bytes.
+    fn random(&self) -> u128 {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        let half = || u128::from(RandomState::new().build_hasher().finish());
+        half() << 64 | half()
+    }
 }
 
 /// A file being written, from its first byte to its last.

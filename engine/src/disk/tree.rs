@@ -138,6 +138,11 @@ impl Tree {
         tree
     }
 
+    /// Gives no new file an inode before this one.
+    pub(crate) fn skip_inodes(&mut self, to: InodeId) {
+        self.inode_count = self.inode_count.max(to.0);
+    }
+
     /// Makes a folder and its parents; returns those that were not there, outermost first.
     pub(crate) fn create_dir(&mut self, dir: &str) -> io::Result<Vec<String>> {
         check_folder(dir)?;

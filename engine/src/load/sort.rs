@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::id::SeqNo;
 use crate::load::origin::{OriginRuns, Origins, schema_with_origin, split_origin, with_origin};
 use crate::load::sink::{OnConflict, Sink, Written};
-use crate::load::spill::{Spill, SpillRows};
+use crate::load::spill::{Spill, SpillReader};
 use crate::read::cursor::{Cursor, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
@@ -235,7 +235,7 @@ impl Iterator for SortedBuffer {
 
 /// A spilled part, its keys encoded again.
 struct SpillBatches {
-    batches: SpillRows,
+    batches: SpillReader,
     table: Arc<TableView>,
     codec: Arc<KeyCodec>,
 }

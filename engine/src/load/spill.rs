@@ -2,7 +2,7 @@
 //!
 //! In: sorted batches. Out: a file in the staging folder (an Arrow IPC stream), read back batch by batch.
 //! Invariants: a spill is removed when its last handle goes; it is never synced, and never outlives the process: the
-//! sweep at opening empties the folder.
+//! sweep at opening empties the folder. What is read back is all that was written, or an error that names the file.
 
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -46,14 +46,14 @@ impl Spill {
         let file = disk.create(&path).map_err(at("create", &path))?;
         let mut spill = Self { disk: disk.clone(), path, bytes: 0 };
         let counting = Counting { file, bytes: 0 };
+        let failed = |error| refused("write", &spill.path, error);
         let buffered = BufWriter::with_capacity(BUFFER_BYTES, counting);
-        let refused = |error| failed("write", &spill.path, error);
-        let mut writer = StreamWriter::try_new(buffered, schema).map_err(refused)?;
+        let mut writer = StreamWriter::try_new(buffered, schema).map_err(failed)?;
         for batch in batches {
-            writer.write(&batch?).map_err(refused)?;
+            writer.write(&batch?).map_err(failed)?;
         }
-        writer.finish().map_err(refused)?;
-        let buffered = writer.into_inner().map_err(refused)?;
+        writer.finish().map_err(failed)?;
+        let buffered = writer.into_inner().map_err(failed)?;
         let counting = buffered.into_inner().map_err(|error| at("write", &spill.path)(error.into_error()))?;
         spill.bytes = counting.bytes;
         Ok(spill)
@@ -68,16 +68,34 @@ impl Spill {
     ///
     /// # Errors
     /// The disk's.
-    pub fn read(&self) -> Result<SpillRows> {
+    pub fn read(&self) -> Result<SpillReader> {
         let file = self.disk.open(&self.path).map_err(at("open", &self.path))?;
-        let reader = BufReader::with_capacity(BUFFER_BYTES / 4, FileReader { file, at: 0 });
-        let batches = StreamReader::try_new(reader, None).map_err(|error| failed("read", &self.path, error))?;
-        Ok(SpillRows { path: self.path.clone(), batches })
+        if file.len() != self.bytes {
+            return Err(at("read", &self.path)(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let buffered = BufReader::with_capacity(BUFFER_BYTES / 4, FileReader { file, at: 0 });
+        let stream = StreamReader::try_new(buffered, None).map_err(|error| refused("read", &self.path, error))?;
+        Ok(SpillReader { path: self.path.clone(), stream })
     }
 }
 
-/// The disk's error behind one of Arrow's.
-fn failed(operation: &'static str, path: &str, error: ArrowError) -> Error {
+/// Reads the batches of a spill.
+pub struct SpillReader {
+    path: String,
+    stream: StreamReader<BufReader<FileReader>>,
+}
+
+impl Iterator for SpillReader {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.stream.next()?;
+        Some(batch.map_err(|error| refused("read", &self.path, error)))
+    }
+}
+
+/// The disk's errors come wrapped in Arrow's.
+fn refused(operation: &'static str, path: &str, error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, source) => at(operation, path)(source),
         other => other.into(),
@@ -109,21 +127,6 @@ impl Write for Counting {
     }
 }
 
-/// The batches of a spill, in order.
-pub struct SpillRows {
-    path: String,
-    batches: StreamReader<BufReader<FileReader>>,
-}
-
-impl Iterator for SpillRows {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        Some(batch.map_err(|error| failed("read", &self.path, error)))
-    }
-}
-
 /// Reads a file from its start.
 #[derive(Debug)]
 struct FileReader {
@@ -135,7 +138,12 @@ impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.file.len() - self.at;
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        self.file.read_at(self.at, &mut buffer[..length])?;
+        // Where a stream may end, its reader takes the end of the file for the end of the stream. That the file ended
+        // early must not look like it.
+        self.file.read_at(self.at, &mut buffer[..length]).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::other(error),
+            _ => error,
+        })?;
         self.at += length as u64;
         Ok(length)
     }
@@ -146,8 +154,9 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array};
 
     use super::*;
-    use crate::disk::api::Disk;
+    use crate::disk::memory::MemoryDisk;
     use crate::disk::sim::{Effect, Failure, Fault, SimDisk};
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_full_disk_and_an_unreadable_one_are_the_disks_errors_and_name_the_file() {
@@ -172,5 +181,27 @@ mod tests {
             }
         }
         assert!(failures > 4, "only {failures} calls could fail");
+    }
+
+    fn batch(first: i64) -> RecordBatch {
+        RecordBatch::try_from_iter([("k", Arc::new(Int64Array::from_iter_values(first..first + 100)) as ArrayRef)])
+            .unwrap()
+    }
+
+    /// Cut behind a batch, a stream without an end looks like one with an end.
+    #[test]
+    fn a_spill_that_lost_its_end_is_an_error_not_a_shorter_spill() {
+        let disk = MemoryDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let batches = [batch(0), batch(100)];
+        let whole = Spill::write(&shared, "spill".into(), &batches[0].schema(), batches.clone().into_iter().map(Ok));
+        let whole = whole.unwrap();
+        let read: Result<Vec<_>> = whole.read().unwrap().collect();
+        assert_eq!(read.unwrap(), batches);
+        for length in 0..whole.bytes() {
+            drop(disk.append("spill", whole.bytes() - 1 - length).unwrap());
+            let read = whole.read().and_then(Iterator::collect::<Result<Vec<_>>>);
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::Io);
+        }
     }
 }

@@ -157,6 +157,8 @@ impl Files {
     fn stage(&mut self, table: TableId, run: RunId, file: RunFile) -> String {
         let name = path::run(table, run, file);
         let staged = path::staging(name.rsplit('/').next().unwrap_or(&name));
+        // A run that a crash left unfinished had this number, too, and opening may have failed to sweep it.
+        let _ = self.disk.remove(&staged);
         self.staged.push((staged.clone(), name));
         staged
     }

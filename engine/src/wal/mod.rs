@@ -9,3 +9,4 @@ pub mod body;
 pub mod log;
 
 pub mod replay;
+pub mod settle;

@@ -115,9 +115,9 @@ fn check_independent(sim: &SimDisk, mut db: Database, model: Tables, wanted: Tab
 
 #[test]
 fn a_backup_holds_what_was_there_when_it_began_whatever_happens_meanwhile() {
-    for (_, steps) in scripts() {
-        for at in 0..=steps.len() {
-            interleave(&steps, at, if at % 2 == 0 { LINKED } else { COPIED });
+    for script in scripts() {
+        for at in 0..=script.steps.len() {
+            interleave(&script.steps, at, if at % 2 == 0 { LINKED } else { COPIED });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Two small tables, their model, and what the tests do to both.
+//! Small tables, their model, and what the tests do to both.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
+use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Result;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
@@ -15,10 +16,11 @@ use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
 
-/// Rows of one table by key.
+/// Rows of one table by key. Of a table without a key they are numbered in the order they came, and the value says
+/// what was in both columns.
 pub(crate) type Rows = BTreeMap<i64, String>;
 
-/// What both tables hold.
+/// What the tables hold.
 pub(crate) type Tables = BTreeMap<String, Rows>;
 
 /// One thing that happens to a database.
@@ -28,18 +30,30 @@ pub(crate) enum Step {
     Write(Vec<(&'static str, i64, Option<String>)>),
     /// Several write batches that are committed as one group.
     Group(Vec<(&'static str, i64, Option<String>)>),
+    /// Rows of one table in one write batch.
+    Upsert(&'static str, Vec<(i64, String)>),
     /// A bulk load that replaces what is there.
     Load(&'static str, Vec<(i64, String)>),
     Flush(&'static str),
+    /// Flushes the memtables that are frozen, as a thread in the background does.
+    FlushFrozen,
     Compact(&'static str),
-    /// Drops a table and creates it again, as two steps.
     Drop(&'static str),
     Create(&'static str),
     /// Closes the database and opens it again.
     Reopen,
+    /// Opens the database again without closing it.
+    Kill,
 }
 
-/// The columns of both tables.
+/// The table of this name has no key.
+pub(crate) const KEYLESS: &str = "keyless";
+
+fn key_of(table: &str) -> &'static [&'static str] {
+    if table == KEYLESS { &[] } else { &["k"] }
+}
+
+/// The columns of all tables.
 pub(crate) fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false), Field::new("v", DataType::Utf8, true)]))
 }
@@ -89,43 +103,61 @@ impl BatchSource for MemorySource {
 
 /// Does a step to a database.
 pub(crate) fn run(db: &mut Database, disk: &Arc<dyn Disk>, options: &Options, step: &Step) -> Result<()> {
-    if let Step::Reopen = step {
-        db.close()?;
-        *db = Database::open(disk.clone(), options.clone())?;
-        return Ok(());
+    match step {
+        Step::Reopen => db.close()?,
+        Step::Kill => {
+            // A database that is dropped does nothing any more; it has to go first, for the sake of its lock.
+            let elsewhere = Database::open(Arc::new(MemoryDisk::new()), options.clone())?;
+            drop(std::mem::replace(db, elsewhere));
+        }
+        _ => return run_open(db, step),
     }
-    run_open(db, step)
+    *db = Database::open(disk.clone(), options.clone())?;
+    Ok(())
 }
 
 /// Does a step to a database that stays open; reopening it is nothing.
 pub(crate) fn run_open(db: &Database, step: &Step) -> Result<()> {
     match step {
         Step::Write(changes) => db.write(&write_batch(changes)).map(drop),
+        Step::Upsert(table, list) => {
+            let mut batch = WriteBatch::new();
+            add_rows(&mut batch, table, rows(list));
+            db.write(&batch).map(drop)
+        }
         Step::Group(changes) => {
             let batches: Vec<WriteBatch> = changes.chunks(1).map(write_batch).collect();
             db.write_group(&batches)?.into_iter().try_for_each(|answer| answer.map(drop))
         }
         Step::Load(table, list) => {
-            let mut source = MemorySource::new(list.chunks(3).map(rows).collect());
+            let mut source = MemorySource::new(list.chunks(3.max(list.len() / 8)).map(rows).collect());
             let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
             db.load(table, &mut source, &options).map(drop)
         }
         Step::Flush(table) => db.flush(table),
+        Step::FlushFrozen => db.flush_frozen(),
         Step::Compact(table) => db.compact(table),
         Step::Drop(table) => db.drop_table(table),
-        Step::Create(table) => db.create_table(table, &schema(), &["k"]).map(drop),
-        Step::Reopen => Ok(()),
+        Step::Create(table) => db.create_table(table, &schema(), key_of(table)).map(drop),
+        Step::Reopen | Step::Kill => Ok(()),
     }
 }
 
-/// Changes as one write batch.
+fn add_rows(batch: &mut WriteBatch, table: &str, rows: RecordBatch) {
+    match table {
+        KEYLESS => batch.insert(table, rows),
+        _ => batch.upsert(table, rows),
+    };
+}
+
+/// Changes as one write batch: table, key, new value or deletion.
 pub(crate) fn write_batch(changes: &[(&'static str, i64, Option<String>)]) -> WriteBatch {
     let mut batch = WriteBatch::new();
     for (table, key, value) in changes {
         match value {
-            Some(value) => batch.upsert(table, rows(&[(*key, value.clone())])),
-            None => batch.delete(table, keys(&[*key])),
-        };
+            Some(value) => add_rows(&mut batch, table, rows(&[(*key, value.clone())])),
+            None => drop(batch.delete(table, keys(&[*key]))),
+        }
     }
     batch
 }
@@ -135,18 +167,31 @@ pub(crate) fn run_model(tables: &mut Tables, step: &Step) {
     match step {
         Step::Write(changes) | Step::Group(changes) => {
             for (table, key, value) in changes {
-                let rows = tables.get_mut(*table).unwrap();
                 match value {
-                    Some(value) => rows.insert(*key, value.clone()),
-                    None => rows.remove(key),
-                };
+                    Some(value) => put(tables, table, *key, value),
+                    None => drop(tables.get_mut(*table).unwrap().remove(key)),
+                }
             }
         }
-        Step::Load(table, list) => tables.get_mut(*table).unwrap().extend(list.iter().cloned()),
+        Step::Upsert(table, list) | Step::Load(table, list) => {
+            list.iter().for_each(|(key, value)| put(tables, table, *key, value));
+        }
         Step::Drop(table) => drop(tables.remove(*table)),
         Step::Create(table) => drop(tables.insert((*table).to_owned(), Rows::new())),
-        Step::Flush(_) | Step::Compact(_) | Step::Reopen => {}
+        Step::Flush(_) | Step::FlushFrozen | Step::Compact(_) | Step::Reopen | Step::Kill => {}
     }
+}
+
+fn put(tables: &mut Tables, table: &str, key: i64, value: &str) {
+    let rows = tables.get_mut(table).unwrap();
+    match table {
+        KEYLESS => rows.insert(rows.len() as i64, both_columns(key, value)),
+        _ => rows.insert(key, value.to_owned()),
+    };
+}
+
+fn both_columns(key: i64, value: &str) -> String {
+    format!("{key}: {value}")
 }
 
 /// Everything in a database, by merging all sources.
@@ -160,8 +205,12 @@ pub(crate) fn contents(db: &Database) -> Result<Tables> {
             let batch = batch?;
             let (keys, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string::<i32>());
             for row in 0..batch.num_rows() {
-                let before = found.insert(keys.value(row), values.value(row).to_owned());
-                assert_eq!(before, None, "key {} came twice", keys.value(row));
+                let (key, value) = (keys.value(row), values.value(row));
+                let before = match name.as_str() {
+                    KEYLESS => found.insert(found.len() as i64, both_columns(key, value)),
+                    _ => found.insert(key, value.to_owned()),
+                };
+                assert_eq!(before, None, "key {key} came twice");
             }
         }
         tables.insert(name, found);

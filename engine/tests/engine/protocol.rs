@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustling_engine::disk::api::{Disk, DiskLock, ReadFile, WriteFile};
 use rustling_engine::disk::sim::SimDisk;
 
-use crate::crash::{check, scripts};
+use crate::crash::{first_violation, scripts};
 
 /// A step that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,17 +121,18 @@ impl Disk for FaultyDisk {
     fn describe(&self) -> String {
         self.disk.describe()
     }
+
+    fn random(&self) -> u128 {
+        self.disk.random()
+    }
 }
 
 #[test]
 fn every_step_that_is_left_out_is_caught() {
     for fault in FAULTS {
-        let caught = scripts().into_iter().find_map(|(name, steps)| {
-            let checked = check(&steps, |disk| Arc::new(FaultyDisk { disk: disk.clone(), fault }));
-            checked.violations.into_iter().next().map(|violation| (name, violation))
-        });
-        match caught {
-            Some((name, violation)) => println!("{fault:?}: caught by `{name}`: {violation:.200}"),
+        let wrap = |disk: &SimDisk| -> Arc<dyn Disk> { Arc::new(FaultyDisk { disk: disk.clone(), fault }) };
+        match first_violation(&scripts(), &wrap) {
+            Some(violation) => println!("{fault:?}: caught: {violation:.200}"),
             None => panic!("{fault:?} is not caught by any script"),
         }
     }

@@ -7,12 +7,11 @@ use std::process::Command;
 
 use rustling_engine::seeded::SeededFault;
 
-const CRASH: &str = "crash::what_was_acknowledged_survives_a_power_cut_at_every_call";
-const FAULTS: &str = "faults::every_call_that_fails_once_is_told_and_loses_nothing";
+const CRASH: &str = "crash::campaign::what_was_acknowledged_survives_a_power_cut_at_every_call";
+const FAULTS: &str = "faults::once::a_call_that_fails_once_is_told_loses_nothing_and_the_same_handle_goes_on";
 const MODEL: &str = "model::random_operations_give_what_the_model_gives";
 const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
-const SWEPT: &str = "damage::report::files_that_were_removed_are_reported";
 const KILLED: &str =
     "damage::killed::a_flipped_bit_in_the_log_of_a_killed_database_is_damage_unless_nothing_shows_that_it_was_durable";
 const OLDER_MANIFEST: &str = "damage::lost::an_older_manifest_is_not_taken_for_the_newest_one_that_the_log_knows_of";
@@ -23,6 +22,7 @@ fn check_for(fault: SeededFault) -> &'static str {
     match fault {
         SeededFault::AckBeforeSync
         | SeededFault::TornTailNotCut
+        | SeededFault::OrphansNotSwept
         | SeededFault::FlushClaimsTooMuch
         | SeededFault::SegmentsSweptBeforePublish
         | SeededFault::FloorIgnoresOtherTables
@@ -43,7 +43,6 @@ fn check_for(fault: SeededFault) -> &'static str {
         SeededFault::InsertNotCheckedAgain => THREADS,
         SeededFault::EveryDamageIsATornTail => KILLED,
         SeededFault::RecordChecksumIgnored | SeededFault::BlockChecksumIgnored => BITS,
-        SeededFault::OrphansNotSwept => SWEPT,
         SeededFault::ManifestNotAnnounced => OLDER_MANIFEST,
         SeededFault::CloseWithoutLogEnd => CUT_FILES,
     }

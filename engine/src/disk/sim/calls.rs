@@ -103,6 +103,10 @@ impl Disk for SimDisk {
     fn describe(&self) -> String {
         "simulation".to_owned()
     }
+
+    fn random(&self) -> u128 {
+        self.next_random()
+    }
 }
 
 fn create(state: &mut State, path: &str) -> io::Result<Arc<Inode>> {

@@ -53,6 +53,13 @@ pub enum DataCut {
     },
     /// The ones before the index, and zeros instead of the append at the index.
     Zeros(usize),
+    /// The ones before `index`, and the append at `index` without some sectors, which are zeros or what was there.
+    Sectors {
+        /// The append.
+        index: usize,
+        /// The sectors that it lacks: a bit for each, again from the lowest one on after 64.
+        lost: u64,
+    },
     /// All but the one at this index; where it was an append, zeros fill the hole.
     AllBut(usize),
 }
@@ -63,6 +70,9 @@ impl fmt::Display for DataCut {
             Self::First(count) => write!(f, "its first {count} pending changes"),
             Self::Torn { index, bytes } => write!(f, "its first {index} pending changes and {bytes} bytes of the next"),
             Self::Zeros(index) => write!(f, "its first {index} pending changes and zeros for the next"),
+            Self::Sectors { index, lost } => {
+                write!(f, "its first {index} pending changes and the next without sectors {lost:#b}")
+            }
             Self::AllBut(index) => write!(f, "all its pending changes but number {index}"),
         }
     }
@@ -81,18 +91,18 @@ pub enum Origin {
         data: bool,
         /// The inode that is an exception from that, by number, and what it has.
         except: Option<(u64, DataCut)>,
+        /// A second exception.
+        also: Option<(u64, DataCut)>,
     },
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::PowerCut { names, data, except } = self else {
+        let Self::PowerCut { names, data, except, also } = self else {
             return write!(f, "process killed, nothing lost");
         };
         write!(f, "power cut: {names}; {} pending bytes", if *data { "all" } else { "no" })?;
-        match except {
-            Some((inode, cut)) => write!(f, ", but of {} {cut}", InodeId(*inode)),
-            None => Ok(()),
-        }
+        let mut exceptions = except.iter().chain(also);
+        exceptions.try_for_each(|(inode, cut)| write!(f, ", but of {} {cut}", InodeId(*inode)))
     }
 }

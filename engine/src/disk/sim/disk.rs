@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
 use crate::disk::sim::fault::{Call, Course, Fault, FaultPlan, Operation};
 use crate::disk::sim::image::Image;
 use crate::disk::sim::journal::Change;
@@ -25,27 +27,59 @@ pub struct SimDisk {
 pub(super) struct State {
     pub(super) live: Tree,
     /// What the disk began with.
-    base: Image,
+    base: Base,
+    /// What the numbers of [`crate::disk::api::Disk::random`] are made of, and how many there were.
+    random: (u128, u64),
     pub(super) journal: Vec<Change>,
     pub(super) plan: FaultPlan,
     /// The model after so many changes: tests walk boundaries in ascending order.
     model: Option<(usize, Model)>,
 }
 
+/// What a disk began with.
+enum Base {
+    /// An image, all of it durable.
+    Durable(Image),
+    /// What a killed process left, with what was pending then.
+    Pending(Model),
+}
+
+impl Base {
+    fn model(&self) -> Model {
+        match self {
+            Self::Durable(image) => Model::new(image),
+            Self::Pending(model) => model.clone(),
+        }
+    }
+}
+
 impl SimDisk {
     /// An empty disk.
     pub fn new() -> Self {
-        Self::with_image(Image::empty(), Tree::new())
+        let image = Image::empty();
+        Self::with_base(image.digest(), Base::Durable(image), Tree::new())
     }
 
-    fn with_image(base: Image, live: Tree) -> Self {
-        let state = State { live, base, journal: Vec::new(), plan: FaultPlan::default(), model: None };
+    fn with_base(seed: u128, base: Base, live: Tree) -> Self {
+        let (journal, plan) = (Vec::new(), FaultPlan::default());
+        let state = State { live, base, random: (seed, 0), journal, plan, model: None };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Makes the call with this index (from 0, in the order calls reach the disk) fail.
     pub fn fail_at(&self, call: usize, fault: Fault) {
         self.state().plan.add(call, fault);
+    }
+
+    /// Makes every call from this index on that takes space fail, until [`SimDisk::free_space`]; reading, syncing and
+    /// removing work.
+    pub fn fill_at(&self, call: usize) {
+        self.state().plan.set_full_from(Some(call));
+    }
+
+    /// Gives back the space that [`SimDisk::fill_at`] took.
+    pub fn free_space(&self) {
+        self.state().plan.set_full_from(None);
     }
 
     /// The calls so far; the index of a call is its place in them.
@@ -89,6 +123,18 @@ impl SimDisk {
         image
     }
 
+    /// The disk on which the next process starts when the one before was killed at a boundary: nothing is lost, and what
+    /// was pending is pending still. A power cut may take it later.
+    pub fn restarted(&self, boundary: usize) -> Self {
+        let (at, model) = self.model(boundary);
+        let image = killed_image(&model);
+        let mut live = image.to_tree();
+        live.skip_inodes(model.next_inode());
+        let restarted = Self::with_base(image.digest() ^ at as u128, Base::Pending(model.clone()), live);
+        self.state().model = Some((at, model));
+        restarted
+    }
+
     /// Visits every image that a crash at a boundary may leave, each once; the first is [`SimDisk::killed_image`].
     ///
     /// The number grows with the product of what is pending in folders and in files. Ascending boundaries are cheapest.
@@ -104,7 +150,7 @@ impl SimDisk {
         let mut state = self.state();
         let boundary = boundary.min(state.journal.len());
         let kept = state.model.take().filter(|(at, _)| *at <= boundary);
-        let (at, mut model) = kept.unwrap_or_else(|| (0, Model::new(&state.base)));
+        let (at, mut model) = kept.unwrap_or_else(|| (0, state.base.model()));
         state.journal[at..boundary].iter().for_each(|change| model.apply(change));
         (boundary, model)
     }
@@ -112,6 +158,13 @@ impl SimDisk {
     /// A step leaves the state whole before it can panic.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn next_random(&self) -> u128 {
+        let mut state = self.state();
+        let (seed, count) = &mut state.random;
+        *count += 1;
+        xxh3_128_with_seed(&seed.to_le_bytes(), *count)
     }
 
     /// Counts a call and runs it, unless a fault says otherwise.
@@ -134,11 +187,13 @@ impl SimDisk {
 impl Image {
     /// A fresh simulated disk on which everything in the image, and nothing else, is durable.
     pub fn into_disk(self) -> SimDisk {
-        let live = Tree::from_durable(
-            self.folders(),
-            self.contents().map(|(path, inode, content)| (&**path, inode, Arc::clone(content.bytes()))),
-        );
-        SimDisk::with_image(self, live)
+        let live = self.to_tree();
+        SimDisk::with_base(self.digest(), Base::Durable(self), live)
+    }
+
+    fn to_tree(&self) -> Tree {
+        let files = self.contents().map(|(path, inode, content)| (&**path, inode, Arc::clone(content.bytes())));
+        Tree::from_durable(self.folders(), files)
     }
 }
 

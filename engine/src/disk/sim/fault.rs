@@ -1,7 +1,7 @@
 //! Which calls of a simulated disk fail, and how.
 //!
 //! In: faults by the index of a call. Out: what the call does. Invariants: every call counts, reads included, in the
-//! order they reach the disk; a fault strikes once, a power cut for ever.
+//! order they reach the disk; a fault strikes once, a full disk until space is given back, a power cut for ever.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +39,13 @@ pub enum Operation {
     ReadAt,
     /// `ReadFile::map`.
     Map,
+}
+
+impl Operation {
+    /// Whether a full disk refuses it. Making a folder that is there already takes none, so folders pass.
+    fn takes_space(self) -> bool {
+        matches!(self, Self::Create | Self::Link | Self::Append)
+    }
 }
 
 /// One call that reached the disk.
@@ -110,6 +117,8 @@ pub(super) enum Course {
 pub(super) struct FaultPlan {
     faults: BTreeMap<usize, Fault>,
     calls: Vec<Call>,
+    /// The call from which on there is no space.
+    full_from: Option<usize>,
     /// Why every call fails, once the power is cut.
     power_cut: Option<Failure>,
 }
@@ -117,6 +126,10 @@ pub(super) struct FaultPlan {
 impl FaultPlan {
     pub(super) fn add(&mut self, call: usize, fault: Fault) {
         self.faults.insert(call, fault);
+    }
+
+    pub(super) fn set_full_from(&mut self, call: Option<usize>) {
+        self.full_from = call;
     }
 
     pub(super) fn calls(&self) -> &[Call] {
@@ -129,13 +142,15 @@ impl FaultPlan {
 
     /// Counts a call and says what becomes of it; an error if it does nothing.
     pub(super) fn enter(&mut self, operation: Operation, path: &str) -> io::Result<Course> {
-        let fault = self.faults.remove(&self.calls.len());
+        let index = self.calls.len();
+        let fault = self.faults.remove(&index);
         self.calls.push(Call { operation, path: path.to_owned() });
         if let Some(failure) = self.power_cut {
             return Err(failure.error());
         }
         let Some(Fault { failure, effect }) = fault else {
-            return Ok(Course::Proceed);
+            let full = operation.takes_space() && self.full_from.is_some_and(|from| index >= from);
+            return if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(Course::Proceed) };
         };
         match (effect, operation) {
             (Effect::After, _) => Ok(Course::FailAfter(failure)),

@@ -10,6 +10,7 @@ use crate::disk::path::split;
 use crate::disk::sim::cut::{DataCut, NameCut};
 use crate::disk::sim::image::{Content, Image, Names};
 use crate::disk::sim::journal::Change;
+use crate::disk::sim::sector::{lost_sectors, sector_cut, write_sectors};
 use crate::disk::tree::InodeId;
 
 /// A change of the names in one folder.
@@ -110,7 +111,7 @@ impl File {
         let mut bytes = self.durable.bytes().to_vec();
         let whole = match cut {
             DataCut::First(count) => count,
-            DataCut::Torn { index, .. } | DataCut::Zeros(index) => index,
+            DataCut::Torn { index, .. } | DataCut::Zeros(index) | DataCut::Sectors { index, .. } => index,
             DataCut::AllBut(_) => self.pending.len(),
         };
         for (index, change) in self.pending.iter().enumerate().take(whole) {
@@ -124,6 +125,9 @@ impl File {
             }
             (DataCut::Zeros(_), Some(DataChange::Write { offset, bytes: written })) => {
                 write_at(&mut bytes, *offset, &vec![0; written.len()]);
+            }
+            (DataCut::Sectors { lost, .. }, Some(DataChange::Write { offset, bytes: written })) => {
+                write_sectors(&mut bytes, *offset, written, lost);
             }
             _ => {}
         }
@@ -148,17 +152,11 @@ impl File {
                 cuts.push(DataCut::Zeros(index));
                 cuts.push(DataCut::Torn { index, bytes: bytes.len() / 2 });
                 cuts.extend(sector_cut(*offset, bytes.len()).map(|bytes| DataCut::Torn { index, bytes }));
+                cuts.extend(lost_sectors(*offset, bytes.len()).map(|lost| DataCut::Sectors { index, lost }));
             }
         }
         cuts
     }
-}
-
-/// Where the first sector ends in an append that lies in several.
-fn sector_cut(offset: usize, length: usize) -> Option<usize> {
-    const SECTOR: usize = 512;
-    let rest = SECTOR - offset % SECTOR;
-    (rest < length).then_some(rest)
 }
 
 /// The durable and the pending state after some changes.
@@ -280,6 +278,11 @@ impl Model {
             if pending { file.all_pending() } else { DataCut::First(0) }
         };
         inodes.iter().filter_map(|inode| self.files.get(inode).map(|file| (*inode, file.content(cut(file))))).collect()
+    }
+
+    /// Behind all inodes that were ever used.
+    pub(super) fn next_inode(&self) -> InodeId {
+        InodeId(self.files.last_key_value().map_or(0, |(inode, _)| inode.0 + 1))
     }
 
     /// Whether a file has pending changes.

@@ -33,6 +33,7 @@ pub(super) fn visit_images(model: &Model, visit: &mut dyn FnMut(Image)) {
     for pending in [false, true] {
         walk.visit_base(model, &variants, &inodes, pending);
     }
+    walk.visit_pairs(model, &variants, &inodes);
 }
 
 fn variant(model: &Model, cut: NameCut, names: Arc<Names>) -> Variant {
@@ -56,7 +57,11 @@ impl Walk<'_> {
     fn visit_base(&mut self, model: &Model, variants: &[Variant], inodes: &BTreeSet<InodeId>, pending: bool) {
         let mut contents = model.contents(inodes, pending);
         for Variant { cut, names, .. } in variants {
-            self.emit(Image::new(names, &contents, Origin::PowerCut { names: *cut, data: pending, except: None }));
+            self.emit(Image::new(
+                names,
+                &contents,
+                Origin::PowerCut { names: *cut, data: pending, except: None, also: None },
+            ));
         }
         for inode in inodes.iter().copied().filter(|inode| model.is_dirty(*inode)) {
             // A file that is the only dirty one is the same exception from both bases.
@@ -65,6 +70,33 @@ impl Walk<'_> {
             let base = contents.get(&inode).cloned();
             self.visit_cuts(model, &variants, inode, &mut contents, pending);
             contents.extend(base.map(|content| (inode, content)));
+        }
+    }
+
+    /// Some of the images in which two files are cut differently at once: every cut of a file beside one cut of the
+    /// next file, with names and bytes of the others that change from image to image.
+    fn visit_pairs(&mut self, model: &Model, variants: &[Variant], inodes: &BTreeSet<InodeId>) {
+        let dirty: Vec<InodeId> = inodes.iter().copied().filter(|inode| model.is_dirty(*inode)).collect();
+        if dirty.len() < 2 {
+            return;
+        }
+        let bases = [false, true].map(|pending| model.contents(inodes, pending));
+        for pair in dirty.windows(2) {
+            let both = |variant: &&Variant| pair.iter().all(|inode| variant.dirty.contains(inode));
+            let variants: Vec<&Variant> = variants.iter().filter(both).collect();
+            let (first, second) = (model.cuts(pair[0]), model.cuts(pair[1]));
+            for turn in 0..if variants.is_empty() { 0 } else { first.len().max(second.len()) } {
+                let pending = turn % 2 == 1;
+                let variant = variants[turn % variants.len()];
+                let cuts = [first[turn % first.len()], second[(turn * 3 + 1) % second.len()]];
+                let mut contents = bases[turn % 2].clone();
+                for (inode, cut) in pair.iter().zip(cuts) {
+                    contents.extend(model.content(*inode, cut).map(|content| (*inode, content)));
+                }
+                let [except, also] = [Some((pair[0].0, cuts[0])), Some((pair[1].0, cuts[1]))];
+                let origin = Origin::PowerCut { names: variant.cut, data: pending, except, also };
+                self.emit(Image::new(&variant.names, &contents, origin));
+            }
         }
     }
 
@@ -86,7 +118,7 @@ impl Walk<'_> {
             contents.insert(inode, content);
             for variant in variants {
                 let except: Option<(u64, DataCut)> = Some((inode.0, data_cut));
-                let origin = Origin::PowerCut { names: variant.cut, data: pending, except };
+                let origin = Origin::PowerCut { names: variant.cut, data: pending, except, also: None };
                 self.emit(Image::new(&variant.names, contents, origin));
             }
         }

@@ -54,14 +54,14 @@ fn options() -> Options {
 
 fn kind(step: &Step) -> &'static str {
     match step {
-        Step::Write(_) => "write",
+        Step::Write(_) | Step::Upsert(..) => "write",
         Step::Group(_) => "group",
         Step::Load(..) => "load",
-        Step::Flush(_) => "flush",
+        Step::Flush(_) | Step::FlushFrozen => "flush",
         Step::Compact(_) => "compact",
         Step::Drop(_) => "drop",
         Step::Create(_) => "create",
-        Step::Reopen => "reopen",
+        Step::Reopen | Step::Kill => "reopen",
     }
 }
 
@@ -157,9 +157,10 @@ fn after(mut tables: Tables, step: &Step) -> Option<Tables> {
     let has = |table: &str| tables.contains_key(table);
     let can = match step {
         Step::Write(changes) | Step::Group(changes) => changes.iter().all(|(table, _, _)| has(table)),
-        Step::Load(table, _) | Step::Flush(table) | Step::Compact(table) | Step::Drop(table) => has(table),
+        Step::Upsert(table, _) | Step::Load(table, _) => has(table),
+        Step::Flush(table) | Step::Compact(table) | Step::Drop(table) => has(table),
         Step::Create(table) => !has(table),
-        Step::Reopen => true,
+        Step::FlushFrozen | Step::Reopen | Step::Kill => true,
     };
     can.then(|| run_model(&mut tables, step))?;
     Some(tables)

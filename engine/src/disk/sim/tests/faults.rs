@@ -79,6 +79,21 @@ fn syncing_again_after_a_sync_that_dropped_bytes_does_not_bring_them_back() {
 }
 
 #[test]
+fn a_full_disk_refuses_what_takes_space_until_there_is_some_again() {
+    let (disk, mut file) = disk_with(b"ab");
+    disk.fill_at(disk.calls().len() + 1);
+    file.append(b"c").unwrap();
+    assert_eq!(file.append(b"d").unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(disk.create("b").unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(disk.link("a", "b").unwrap_err().kind(), ErrorKind::StorageFull);
+    file.sync().unwrap();
+    assert_eq!(disk.open("a").unwrap().len(), 3);
+    disk.free_space();
+    file.append(b"d").unwrap();
+    expect(&disk, "a", &[Some(b"abc"), Some(b"abc\0"), Some(b"abcd")]);
+}
+
+#[test]
 fn after_a_power_cut_nothing_works_and_nothing_is_noted() {
     let (disk, mut file) = disk_with(b"ab");
     let before = disk.boundaries();
