@@ -328,7 +328,7 @@ impl Database {
     }
 
     /// Waits for the calls that run, ends all background work, records where the log ends, and releases the database.
-    /// Further calls say [`Error::Closed`].
+    /// Further calls say [`Error::Closed`]. Called by the source of a load, or by a `done`, it would wait for itself.
     ///
     /// # Errors
     /// The disk's; [`Error::Poisoned`]. The database is closed all the same.
