@@ -13,14 +13,14 @@ use crate::csv::dialect::QUOTE;
 
 /// Place of a field's text: in the chunk, or in [`Records`] where it had to be rewritten.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
+pub struct Span {
     start: u32,
     /// The length, and two flags in the highest bits.
     length_and_flags: u32,
 }
 
 /// A chunk is shorter than this.
-pub(crate) const CHUNK_BYTES_MAX: usize = 1 << 30;
+pub const CHUNK_BYTES_MAX: usize = 1 << 30;
 
 const QUOTED: u32 = 1 << 31;
 const REWRITTEN: u32 = 1 << 30;
@@ -42,7 +42,7 @@ impl Span {
 
     /// The field's text in that of its chunk, unless it is rewritten.
     #[inline]
-    pub(crate) fn of_chunk(self, text: &str) -> Option<&str> {
+    pub fn of_chunk(self, text: &str) -> Option<&str> {
         if self.is_rewritten() { None } else { text.get(self.range()) }
     }
 
@@ -55,27 +55,27 @@ impl Span {
 
 /// Where a record starts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RecordStart {
+pub struct RecordStart {
     /// Byte of the chunk.
-    pub(crate) at: usize,
+    pub at: usize,
     /// Line of the file.
-    pub(crate) line: u64,
+    pub line: u64,
 }
 
 /// Fields of some records, one record after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Records {
+pub struct Records {
     /// Where each record starts.
-    pub(crate) starts: Vec<RecordStart>,
+    pub starts: Vec<RecordStart>,
     /// The fields of all of them.
-    pub(crate) spans: Vec<Span>,
+    pub spans: Vec<Span>,
     /// Text of the fields that had to be rewritten.
-    pub(crate) rewritten: Vec<u8>,
+    pub rewritten: Vec<u8>,
 }
 
 impl Records {
     /// Forgets all records.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.starts.clear();
         self.spans.clear();
         self.rewritten.clear();
@@ -83,57 +83,58 @@ impl Records {
 
     /// The field with this place.
     #[inline]
-    pub(crate) fn field<'a>(&'a self, bytes: &'a [u8], span: Span) -> RawField<'a> {
+    pub fn field<'a>(&'a self, bytes: &'a [u8], span: Span) -> RawField<'a> {
         let bytes = if span.is_rewritten() { &self.rewritten } else { bytes };
         RawField { text: &bytes[span.range()], quoted: span.is_quoted() }
     }
 
     /// The fields of all records.
-    pub(crate) fn fields<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = RawField<'a>> {
+    pub fn fields<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = RawField<'a>> {
         self.spans.iter().map(|span| self.field(bytes, *span))
     }
 }
 
 /// A field: its text without quotes, and whether it had them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RawField<'a> {
+pub struct RawField<'a> {
     /// The text.
-    pub(crate) text: &'a [u8],
+    pub text: &'a [u8],
     /// Whether the field starts with a quote.
-    pub(crate) quoted: bool,
+    pub quoted: bool,
 }
 
 impl RawField<'_> {
     /// Whether it is NULL: empty and not quoted.
     #[inline]
-    pub(crate) fn is_null(self) -> bool {
+    pub fn is_null(self) -> bool {
         self.text.is_empty() && !self.quoted
     }
 }
 
 /// A place in a chunk, at the start of a record or in the line ends before it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     /// Byte of the chunk.
-    pub(crate) at: usize,
+    pub at: usize,
     /// Line of the file.
-    pub(crate) line: u64,
+    pub line: u64,
 }
 
 /// Reads records of one dialect.
-pub(crate) struct Tokenizer {
+pub struct Tokenizer {
     delimiter: u8,
     reader: Reader,
 }
 
 impl Tokenizer {
-    pub(crate) fn new(delimiter: u8) -> Self {
+    /// A reader of records with this delimiter.
+    pub fn new(delimiter: u8) -> Self {
         Self { delimiter, reader: ReaderBuilder::new().delimiter(delimiter).quote(QUOTE).build() }
     }
 
     /// Adds the next record; false where there is none.
     #[inline]
-    pub(crate) fn read(&mut self, bytes: &[u8], cursor: &mut Cursor, records: &mut Records) -> bool {
+    pub fn read(&mut self, bytes: &[u8], cursor: &mut Cursor, records: &mut Records) -> bool {
         while matches!(bytes.get(cursor.at), Some(b'\n' | b'\r')) {
             end_line(bytes, cursor);
         }
@@ -203,7 +204,7 @@ impl Tokenizer {
     }
 
     /// Byte of the chunk at which a field (from 0) of the record that starts at `at` starts.
-    pub(crate) fn start_of_field(&mut self, bytes: &[u8], at: usize, field: usize) -> usize {
+    pub fn start_of_field(&mut self, bytes: &[u8], at: usize, field: usize) -> usize {
         let mut cursor = Cursor { at, line: 0 };
         let mut records = Records::default();
         for _ in 0..field {

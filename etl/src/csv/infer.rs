@@ -20,7 +20,7 @@ use crate::schema_text::ZONE;
 const DIGITS: [usize; 2] = [18, 38];
 
 /// What the records so far say about every column.
-pub(crate) struct Inference {
+pub struct Inference {
     columns: Vec<Seen>,
     tokenizer: Tokenizer,
     records: u64,
@@ -30,23 +30,23 @@ pub(crate) struct Inference {
 
 impl Inference {
     /// An inference of `width` columns from at most so many records, which start within so many bytes.
-    pub(crate) fn new(width: usize, delimiter: u8, records_left: usize, bytes_left: usize) -> Self {
+    pub fn new(width: usize, delimiter: u8, records_left: usize, bytes_left: usize) -> Self {
         let columns = vec![Seen::default(); width];
         Self { columns, tokenizer: Tokenizer::new(delimiter), records: 0, records_left, bytes_left }
     }
 
     /// Whether it has seen all that it wants.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.records_left == 0 || self.bytes_left == 0
     }
 
     /// Records it has seen.
-    pub(crate) fn records(&self) -> u64 {
+    pub fn records(&self) -> u64 {
         self.records
     }
 
     /// Looks at the records of a chunk. Missing and superfluous fields are left to the parser.
-    pub(crate) fn add(&mut self, file_chunk: &FileChunk) {
+    pub fn add(&mut self, file_chunk: &FileChunk) {
         let FileChunk { chunk, layout } = file_chunk;
         let mut cursor = Cursor { at: 0, line: chunk.line };
         let mut records = Records::default();
@@ -68,7 +68,7 @@ impl Inference {
     }
 
     /// The schema of columns with these names.
-    pub(crate) fn schema(&self, names: &[String]) -> Schema {
+    pub fn schema(&self, names: &[String]) -> Schema {
         let columns = names.iter().zip(&self.columns);
         Schema::new(columns.map(|(name, seen)| Field::new(name, seen.data_type(), true)).collect::<Vec<_>>())
     }

@@ -1,11 +1,14 @@
 //! CSV: one thread cuts the bytes of the files into chunks of whole records, others parse them into batches.
+//!
+//! [`source`] is what a load uses; the steps that it is made of are public for those who test them with bytes of
+//! their own.
 
 pub mod dialect;
 pub mod progress;
 
 // Bytes to records, records to fields.
-mod fields;
-mod split;
+pub mod fields;
+pub mod split;
 
 // Fields to values.
 mod numbers;
@@ -15,13 +18,13 @@ mod temporal;
 mod columns;
 
 // Chunks to batches.
-mod parse;
+pub mod parse;
 
 // Values that come from no file.
 pub mod record;
 
 // Values to types.
-mod infer;
+pub mod infer;
 
 // Files to chunks, chunks to batches in parallel.
 mod input;

@@ -22,24 +22,24 @@ const BLOCK_RECORDS: usize = 1024;
 
 /// The columns of one file.
 #[derive(Debug)]
-pub(crate) struct Layout {
+pub struct Layout {
     /// The file's name.
-    pub(crate) file: Arc<str>,
+    pub file: Arc<str>,
     /// Which field of a record (from 0) holds each column of the schema; a permutation.
-    pub(crate) fields: Vec<usize>,
+    pub fields: Vec<usize>,
 }
 
 /// Records of a file.
 #[derive(Debug)]
-pub(crate) struct FileChunk {
+pub struct FileChunk {
     /// The records.
-    pub(crate) chunk: Chunk,
+    pub chunk: Chunk,
     /// The file's columns.
-    pub(crate) layout: Arc<Layout>,
+    pub layout: Arc<Layout>,
 }
 
 /// Parses chunks, one after the other.
-pub(crate) struct ChunkParser {
+pub struct ChunkParser {
     schema: SchemaRef,
     columns: Vec<Box<dyn Column>>,
     tokenizer: Tokenizer,
@@ -52,7 +52,7 @@ impl ChunkParser {
     ///
     /// # Errors
     /// A type that no field can be read as.
-    pub(crate) fn new(schema: SchemaRef, delimiter: u8, inferred_from: Option<u64>) -> Result<Self, CsvError> {
+    pub fn new(schema: SchemaRef, delimiter: u8, inferred_from: Option<u64>) -> Result<Self, CsvError> {
         let columns = schema.fields().iter().map(|field| column(field)).collect::<Result<_, _>>()?;
         let (tokenizer, records) = (Tokenizer::new(delimiter), Records::default());
         Ok(Self { schema, columns, tokenizer, records, inferred_from })
@@ -62,7 +62,7 @@ impl ChunkParser {
     ///
     /// # Errors
     /// The first record with the wrong number of fields or a field that is no value of its column.
-    pub(crate) fn parse(&mut self, file_chunk: &FileChunk) -> Result<SourceBatch, CsvError> {
+    pub fn parse(&mut self, file_chunk: &FileChunk) -> Result<SourceBatch, CsvError> {
         let parsed = self.parse_records(file_chunk);
         // Columns are emptied after an error, too: they hold rows that no batch will have.
         let arrays = self.columns.iter_mut().map(|column| column.finish()).collect::<Result<Vec<_>, _>>();

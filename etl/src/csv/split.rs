@@ -23,15 +23,15 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Whole records, and where they stand in their file.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub struct Chunk {
     /// The records with their line ends.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Line of the file on which they start.
-    pub(crate) line: u64,
+    pub line: u64,
 }
 
 /// The place in a file up to which it has been cut. `buffer` holds the bytes behind it.
-pub(crate) struct Splitter<R> {
+pub struct Splitter<R> {
     reader: R,
     file: Arc<str>,
     delimiter: u8,
@@ -46,7 +46,7 @@ impl<R: Read> Splitter<R> {
     ///
     /// # Errors
     /// A reader that fails; a file that is compressed or UTF-16.
-    pub(crate) fn new(reader: R, file: Arc<str>, delimiter: u8, record_bytes_max: usize) -> Result<Self, CsvError> {
+    pub fn new(reader: R, file: Arc<str>, delimiter: u8, record_bytes_max: usize) -> Result<Self, CsvError> {
         let buffer = Vec::new();
         let mut splitter = Self { reader, file, delimiter, record_bytes_max, buffer, ended: false, line: 1 };
         splitter.fill(READ_BYTES_MIN)?;
@@ -61,7 +61,7 @@ impl<R: Read> Splitter<R> {
     ///
     /// # Errors
     /// A reader that fails, a quote that is never closed, a record longer than the limit.
-    pub(crate) fn cut(&mut self, size: usize) -> Result<Option<Chunk>, CsvError> {
+    pub fn cut(&mut self, size: usize) -> Result<Option<Chunk>, CsvError> {
         let size = size.clamp(1, self.record_bytes_max);
         // One byte more, to see whether LF follows a CR, or a quote a quote.
         self.fill(size + 1)?;
@@ -252,13 +252,13 @@ fn opening_quote(bytes: &[u8], from: usize, to: usize, delimiter: u8) -> Option<
 }
 
 /// Which byte of its line (from 1) the byte at `at` is; `bytes` start with a record, and `at` is in it.
-pub(crate) fn byte_of_line(bytes: &[u8], at: usize) -> u64 {
+pub fn byte_of_line(bytes: &[u8], at: usize) -> u64 {
     let line = memrchr(b'\n', &bytes[..at]).map_or(0, |end| end + 1);
     (at - line) as u64 + 1
 }
 
 /// Lines that end in some bytes, which start with a record.
-pub(crate) fn count_lines(bytes: &[u8], delimiter: u8) -> u64 {
+pub fn count_lines(bytes: &[u8], delimiter: u8) -> u64 {
     let feeds = memchr_iter(b'\n', bytes).count() as u64;
     if memchr(b'\r', bytes).is_none() {
         return feeds;
