@@ -94,12 +94,12 @@ pub enum Damage {
         /// The value found.
         found: u64,
     },
+    /// It says what cannot be: a name that nobody may use, a schema without columns, a key that is too long.
+    #[error("it says what cannot be: {0}")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The manifest's text does not parse.
     #[error("the text does not parse: {0}")]
     Json(#[source] serde_json::Error),
-    /// A table cannot have the schema that is written.
-    #[error("the schema of a table cannot be: {0}")]
-    Schema(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Arrow could not decode the bytes.
     #[error("arrow cannot decode it: {0}")]
     Arrow(#[source] ArrowError),

@@ -104,7 +104,8 @@ impl Database {
         &self.state.options
     }
 
-    /// Creates a table with a key of some of its columns, or without a key.
+    /// Creates a table with a key of some of its columns, or without a key. Names of tables and columns may be any text
+    /// of 1 to 255 bytes without control characters that does not begin with `__`; they are compared byte by byte.
     ///
     /// # Errors
     /// [`Error::TableExists`]; names, types and keys that cannot be; the disk's.

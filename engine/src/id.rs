@@ -6,6 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Ids and sequence numbers on disk are below this, so that nobody who goes on from them counts too far.
+pub const NUMBER_LIMIT: u64 = 1 << 62;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $width:ty, $prefix:literal) => {
         $(#[$doc])*

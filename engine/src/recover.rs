@@ -14,10 +14,11 @@ use crate::config::Options;
 use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
-use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId, WalId};
+use crate::id::{Digest, ManifestId, NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
 use crate::publish::write_manifest;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
+use crate::rows::schema::ROW_ID;
 use crate::seeded::{SeededFault, makes};
 use crate::state::{Calls, Counters, Current, Publisher, Signal, State, Writer};
 use crate::sweep::sweep_folder;
@@ -280,8 +281,8 @@ fn check_announced(manifest: &Manifest, digest: Digest, replayed: &Replayed) -> 
 fn open_table(disk: &Arc<dyn Disk>, manifest: &Manifest, table: &TableManifest) -> Result<TableView> {
     let path = path::manifest(manifest.id);
     let schema = table.schema.schema(&path, &table.name)?;
-    let codec =
-        KeyCodec::new(&table.name, &schema).map_err(|error| Error::corrupt(&*path, Damage::Schema(Box::new(error))))?;
+    let codec = KeyCodec::new(&table.name, &schema)
+        .map_err(|error| Error::corrupt(&*path, Damage::Refused(Box::new(error))))?;
     let mut runs = Vec::with_capacity(table.runs.len());
     for meta in &table.runs {
         runs.push(Arc::new(Run::open(disk, table.id, &schema, meta.clone())?));
@@ -317,14 +318,14 @@ fn apply(
         let value = u64::from(raw.schema.0);
         return Err(place.corrupt(Damage::Field { field: "schema", value }));
     }
-    let decoded = raw.decode(&table.schema, |batch| table.codec.encode_batch(batch))?;
+    let decoded = raw.decode(&table.schema, |batch| table.codec.encode_batch(batch));
     let changes = decoded.map_err(|damage| place.corrupt(damage))?;
     if !table.schema.has_key() {
         let last = last_row_id(&changes.keys);
-        let next = last
-            .checked_add(1)
-            .ok_or_else(|| place.corrupt(Damage::Field { field: "__rowid", value: last.cast_unsigned() }))?;
-        table.next_row_id.fetch_max(next, Ordering::Relaxed);
+        if last >= NUMBER_LIMIT.cast_signed() {
+            return Err(place.corrupt(Damage::Field { field: ROW_ID, value: last.cast_unsigned() }));
+        }
+        table.next_row_id.fetch_max(last + 1, Ordering::Relaxed);
     }
     table.active().apply(seq, changes)?;
     if table.active().size_bytes() >= options.memtable_bytes {

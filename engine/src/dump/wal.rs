@@ -20,10 +20,9 @@ use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::version::manifest::Manifest;
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
+use crate::wal::intact::{intact_behind, intact_records};
 use crate::wal::log::LogEnd;
-use crate::wal::record::{
-    Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, intact_records, read_frame,
-};
+use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame};
 
 /// Keys of one record that are shown.
 const KEYS_SHOWN: usize = 100;
@@ -137,8 +136,7 @@ impl Log {
         let Some(table) = self.tables.get(&part.table) else {
             return line(take, format!("    {}: no manifest names it", part.table));
         };
-        let decoded = part.decode(&table.schema, |batch| table.codec.encode_batch(batch));
-        let changes = decoded.and_then(|decoded| decoded.map_err(corrupt));
+        let changes = part.decode(&table.schema, |batch| table.codec.encode_batch(batch)).map_err(corrupt);
         let Some(changes) = given(take, changes)? else { return ControlFlow::Continue(()) };
         let (all, rows) = (changes.keys.len(), changes.batch.num_rows());
         line(take, format!("    {} `{}`: {rows} rows, {} deleted keys", part.table, table.name, all - rows))?;

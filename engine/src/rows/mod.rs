@@ -13,6 +13,8 @@ pub mod key;
 
 pub mod canonical;
 
+pub(crate) mod ipc;
+
 pub mod row_form;
 
 pub mod change;

@@ -6,10 +6,14 @@
 //! last stored column, and that column is its key.
 
 use std::collections::HashSet;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use arrow::array::types::{
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, validate_decimal_precision_and_scale,
+};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use parquet::arrow::{ArrowSchemaConverter, PARQUET_FIELD_ID_META_KEY};
 
 use crate::error::{Error, Mismatch, NameProblem, Result};
 use crate::id::{ColumnId, SchemaId};
@@ -153,7 +157,7 @@ fn check_columns(schema: &Schema) -> Result<()> {
         if !seen.insert(field.name()) {
             return Err(Error::DuplicateColumn { column: field.name().clone() });
         }
-        if !can_be_stored(field.data_type()) {
+        if !can_be_stored(field) {
             return Err(Error::UnsupportedType { column: field.name().clone(), data_type: field.data_type().clone() });
         }
     }
@@ -202,22 +206,42 @@ fn can_be_key(data_type: &DataType) -> bool {
     };
     match data_type {
         Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float16 | Float32 | Float64 => true,
-        Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..) => true,
-        Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..) => true,
+        Decimal32(precision, scale) => can_be_decimal::<Decimal32Type>(*precision, *scale),
+        Decimal64(precision, scale) => can_be_decimal::<Decimal64Type>(*precision, *scale),
+        Decimal128(precision, scale) => can_be_decimal::<Decimal128Type>(*precision, *scale),
+        Decimal256(precision, scale) => can_be_decimal::<Decimal256Type>(*precision, *scale),
+        Time32(unit) => matches!(unit, TimeUnit::Second | TimeUnit::Millisecond),
+        Time64(unit) => matches!(unit, TimeUnit::Microsecond | TimeUnit::Nanosecond),
+        Date32 | Date64 | Timestamp(..) => true,
         Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView => true,
         FixedSizeBinary(width) => *width > 0,
         _ => false,
     }
 }
 
+fn can_be_decimal<T: DecimalType>(precision: u8, scale: i8) -> bool {
+    validate_decimal_precision_and_scale::<T>(precision, scale).is_ok()
+}
+
 /// Whether Parquet gives the same values of the same type back.
-fn can_be_stored(data_type: &DataType) -> bool {
+fn can_be_stored(field: &Field) -> bool {
+    let as_column = || ArrowSchemaConverter::new().convert(&Schema::new(vec![field.clone()]));
+    has_values(field.data_type()) && catch_unwind(as_column).is_ok_and(|converted| converted.is_ok())
+}
+
+/// Whether Arrow has arrays of a type, and we have codecs for them; not every value of [`DataType`] is a type.
+fn has_values(data_type: &DataType) -> bool {
     match data_type {
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
-            can_be_stored(field.data_type())
-        }
-        DataType::Struct(fields) => !fields.is_empty() && fields.iter().all(|field| can_be_stored(field.data_type())),
-        DataType::Map(entries, _) => can_be_stored(entries.data_type()),
+        DataType::List(field) | DataType::LargeList(field) => has_values(field.data_type()),
+        DataType::FixedSizeList(field, size) => *size > 0 && has_values(field.data_type()),
+        DataType::Struct(fields) => !fields.is_empty() && fields.iter().all(|field| has_values(field.data_type())),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => {
+                let is_map = fields.len() == 2 && !entries.is_nullable() && !fields[0].is_nullable();
+                is_map && fields.iter().all(|field| has_values(field.data_type()))
+            }
+            _ => false,
+        },
         other => can_be_key(other),
     }
 }
@@ -265,5 +289,36 @@ mod tests {
         check(&[("__rowid", DataType::Int64)], &[], "kept for the engine");
         let list = DataType::new_list(DataType::Int64, true);
         check(&[("a", list)], &["a"], "cannot be part of a key");
+    }
+
+    #[test]
+    fn types_that_have_no_values_are_refused() {
+        let item = || Arc::new(Field::new("item", DataType::Decimal128(0, 0), true));
+        let entries = |fields: Vec<Field>| Arc::new(Field::new("entries", DataType::Struct(fields.into()), false));
+        let (key, value) = (Field::new("key", DataType::Int8, false), Field::new("value", DataType::Int8, true));
+        for data_type in [
+            DataType::Decimal128(0, 0),
+            DataType::Decimal128(39, 0),
+            DataType::Decimal64(5, 6),
+            DataType::Decimal64(18, -3),
+            DataType::Decimal32(10, 0),
+            DataType::Decimal256(77, 3),
+            DataType::Time32(TimeUnit::Nanosecond),
+            DataType::Time64(TimeUnit::Second),
+            DataType::FixedSizeBinary(0),
+            DataType::FixedSizeBinary(-1),
+            DataType::List(item()),
+            DataType::FixedSizeList(Arc::new(key.clone()), -1),
+            DataType::FixedSizeList(Arc::new(key.clone()), 0),
+            DataType::Struct(Vec::<Field>::new().into()),
+            DataType::Map(entries(vec![key.clone()]), false),
+            DataType::Map(entries(vec![value.clone(), value.clone()]), false),
+            DataType::Map(Arc::new(key.clone()), false),
+            DataType::RunEndEncoded(Arc::new(key.clone()), Arc::new(value.clone())),
+        ] {
+            let error = TableSchema::new("t", &schema(&[("a", data_type.clone())]), &[]).unwrap_err();
+            assert!(matches!(error, Error::UnsupportedType { .. }), "{data_type}: {error}");
+        }
+        TableSchema::new("t", &schema(&[("a", DataType::Map(entries(vec![key, value]), false))]), &[]).unwrap();
     }
 }

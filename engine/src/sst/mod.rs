@@ -17,6 +17,8 @@ pub mod key_index;
 // A whole run.
 pub mod writer;
 
+mod page_header;
+
 pub mod rows;
 
 pub mod reader;

@@ -17,6 +17,7 @@ use crate::disk::api::Disk;
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::TableId;
+use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::SstMeta;
@@ -41,6 +42,7 @@ impl Sst {
     pub fn open(disk: &Arc<dyn Disk>, table: TableId, schema: Arc<TableSchema>, meta: SstMeta) -> Result<Self> {
         let path = |file| path::run(table, meta.run, file);
         let keys = KeyIndex::open(&**disk, path(RunFile::Keys), &meta)?;
+        check_width(&keys, &schema).map_err(|damage| Error::corrupt(path(RunFile::Keys), damage))?;
         let open = |file, bytes, checksums, rows, schema| -> Result<TableFile> {
             let file = Arc::new(VerifiedFile::open(&**disk, path(file), bytes, checksums)?);
             Ok(TableFile { file, rows, schema, metadata: OnceLock::new() })
@@ -118,6 +120,17 @@ impl Sst {
         let columns: Vec<usize> = (0..deletes.schema.fields().len()).collect();
         deletes.rows(0..deletes.rows, &columns, batch_rows).map(Some)
     }
+}
+
+/// Keys of the index lie beside keys that the table's codec makes, so they have one length where those have.
+fn check_width(keys: &KeyIndex, schema: &TableSchema) -> Result<(), Damage> {
+    let expected = KeyCodec::new("", schema).map_err(|refused| Damage::Refused(Box::new(refused)))?.width();
+    if keys.is_empty() || keys.width() == expected {
+        return Ok(());
+    }
+    let width = |width: Option<usize>| width.map_or(0, |width| width as u64);
+    let (expected, found) = (width(expected), width(keys.width()));
+    Err(Damage::Disagreement { fact: "the length of every key", expected, found })
 }
 
 /// A Parquet file of the run.

@@ -23,6 +23,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Damage, Error, Result};
 use crate::sst::checksum::in_memory;
+use crate::sst::page_header::{HEADER_START_BYTES, check_page};
 use crate::sst::verified_file::VerifiedFile;
 
 /// Decodes the footer and the page index of a file and compares them with what the file must hold.
@@ -42,7 +43,8 @@ pub fn load_metadata(file: &Arc<VerifiedFile>, schema: &Schema, rows: u64) -> Re
 fn check_metadata(loaded: &ArrowReaderMetadata, schema: &Schema, rows: u64) -> Result<(), Damage> {
     let counts = loaded.metadata().row_groups().iter().map(|row_group| u64::try_from(row_group.num_rows()));
     let found = counts.fold(0, |sum: u64, count| sum.saturating_add(count.unwrap_or(u64::MAX)));
-    if found != rows {
+    // Parquet counts in signed numbers.
+    if found != rows || i64::try_from(rows).is_err() {
         return Err(Damage::Disagreement { fact: "the number of rows", expected: rows, found });
     }
     let (expected, found) = (schema.fields().len() as u64, loaded.schema().fields().len() as u64);
@@ -87,7 +89,11 @@ impl SstRows {
         assert!(projection.is_sorted_by(|a, b| a < b), "columns ascend");
         let fields = projection.iter().map(|index| schema.fields()[*index].clone()).collect::<Vec<_>>();
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
-        let source = Source::new(file.clone());
+        let headers = match metadata.metadata().offset_index() {
+            Some(_) => Headers::InPages,
+            None => Headers::Alone,
+        };
+        let source = Source { headers, ..Source::new(file.clone()) };
         let left = range.end - range.start;
         let reader = if left == 0 {
             None
@@ -167,17 +173,29 @@ fn select(metadata: &ArrowReaderMetadata, range: &Range<u64>) -> (Vec<usize>, Op
     (row_groups, Some(selectors.into()))
 }
 
+/// How Parquet's reader asks for the headers of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Headers {
+    /// It asks for no pages.
+    None,
+    /// Each with its page, whose place and length it knows.
+    InPages,
+    /// Each before its page, whose length is in it.
+    Alone,
+}
+
 /// A verified file as Parquet's reader wants it. Parquet's errors lose their cause on the way through Arrow's, so the
-/// file's own error is kept aside.
+/// file's own error is kept aside. Parquet's reader believes what a page says of its length, so that is checked here.
 #[derive(Clone)]
 struct Source {
     file: Arc<VerifiedFile>,
+    headers: Headers,
     failure: Arc<Mutex<Option<Error>>>,
 }
 
 impl Source {
     fn new(file: Arc<VerifiedFile>) -> Self {
-        Self { file, failure: Arc::default() }
+        Self { file, headers: Headers::None, failure: Arc::default() }
     }
 
     /// Runs a part of Parquet's reader; gives the file's own error where that is the cause.
@@ -194,11 +212,19 @@ impl Source {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
-        self.file.read(range).map_err(|error| {
-            let cause = ParquetError::General(error.to_string());
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            cause
-        })
+        self.file.read(range).map_err(|error| self.keep(error))
+    }
+
+    /// Keeps an error aside.
+    fn keep(&self, error: Error) -> ParquetError {
+        let cause = ParquetError::General(error.to_string());
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        cause
+    }
+
+    /// Checks the header of the page that starts at a byte of the file.
+    fn check_page(&self, start: u64, bytes: &[u8]) -> Result<(), ParquetError> {
+        check_page(bytes).map_err(|damage| self.keep(Error::corrupt_at(self.file.path(), start, damage)))
     }
 }
 
@@ -212,11 +238,19 @@ impl ChunkReader for Source {
     type T = SourceReader;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        if self.headers == Headers::Alone {
+            let end = self.len().min(start.saturating_add(HEADER_START_BYTES));
+            self.check_page(start, &self.read(start.min(end)..end)?)?;
+        }
         Ok(SourceReader { source: self.clone(), position: start })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        self.read(start..start.saturating_add(length as u64))
+        let bytes = self.read(start..start.saturating_add(length as u64))?;
+        if self.headers == Headers::InPages {
+            self.check_page(start, &bytes)?;
+        }
+        Ok(bytes)
     }
 }
 

@@ -7,15 +7,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
-use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
-use arrow::ipc::root_as_schema;
+use arrow::ipc::convert::IpcSchemaEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Damage, Error, Result};
-use crate::id::{ColumnId, Digest, ManifestId, RunId, SchemaId, SeqNo, TableId, WalId};
-use crate::rows::schema::TableSchema;
+use crate::id::{ColumnId, Digest, ManifestId, NUMBER_LIMIT, RunId, SchemaId, SeqNo, TableId, WalId};
+use crate::rows::ipc::read_schema;
+use crate::rows::schema::{TableSchema, check_table_name};
 use crate::version::run::RunMeta;
 use crate::wal::log::LogEnd;
 
@@ -23,8 +21,6 @@ use crate::wal::log::LogEnd;
 pub const FORMAT: u32 = 1;
 /// How errors name the state in memory.
 pub const CURRENT_MANIFEST: &str = "manifest";
-/// Ids, sequence numbers and row ids end long before they would not fit any more.
-const COUNT_MAX: u64 = u64::MAX >> 1;
 /// First bytes of the file; the checksum of the text follows as 8 hexadecimal digits and a line end.
 const HEADER: &str = "rustling manifest crc32c ";
 const HEADER_BYTES: usize = HEADER.len() + 9;
@@ -112,17 +108,12 @@ impl SchemaManifest {
             let value = self.arrow.len() as u64;
             Error::corrupt(path, Damage::Field { field: "arrow", value })
         })?;
-        let arrow = decode_schema(&bytes).map_err(|damage| Error::corrupt(path, damage))?;
+        let arrow = read_schema(&bytes).map_err(|damage| Error::corrupt(path, damage))?;
         let key: Vec<&str> = self.key.iter().map(String::as_str).collect();
         TableSchema::with_ids(table, self.id, &arrow, &key, self.column_ids.clone())
             .map(Arc::new)
-            .map_err(|error| Error::corrupt(path, Damage::Schema(Box::new(error))))
+            .map_err(|refused| Error::corrupt(path, Damage::Refused(Box::new(refused))))
     }
-}
-
-fn decode_schema(bytes: &[u8]) -> Result<Schema, Damage> {
-    let decode = || root_as_schema(bytes).map(fb_to_schema).map_err(|error| ArrowError::ParseError(error.to_string()));
-    std::panic::catch_unwind(decode).map_err(|_| Damage::DecoderPanic)?.map_err(Damage::Arrow)
 }
 
 impl Manifest {
@@ -161,33 +152,36 @@ impl Manifest {
     }
 
     fn check(&self, path: &str, id: ManifestId) -> Result<()> {
-        self.check_counts(id).map_err(|damage| Error::corrupt(path, damage))?;
+        let corrupt = |damage| Error::corrupt(path, damage);
+        self.check_numbers(id).map_err(corrupt)?;
         let mut names = std::collections::HashSet::new();
         let mut last = TableId(0);
         for table in &self.tables {
             if table.id <= last || table.id >= self.next_table || !names.insert(&table.name) {
-                return Err(Error::corrupt(path, Damage::Field { field: "table id", value: table.id.0 }));
+                return Err(corrupt(Damage::Field { field: "table id", value: table.id.0 }));
             }
+            check_table_name(&table.name).map_err(|refused| corrupt(Damage::Refused(Box::new(refused))))?;
+            self.check_table(table).map_err(corrupt)?;
             last = table.id;
-            self.check_table(table).map_err(|damage| Error::corrupt(path, damage))?;
         }
         Ok(())
     }
 
-    /// Numbers that others are counted on from.
-    fn check_counts(&self, id: ManifestId) -> Result<(), Damage> {
+    /// Whether one can go on from its numbers.
+    fn check_numbers(&self, id: ManifestId) -> Result<(), Damage> {
         if self.id != id {
             return Err(Damage::Disagreement { fact: "the manifest's number", expected: id.0, found: self.id.0 });
         }
-        let counts = [
+        let numbers = [
             ("id", self.id.0, 1),
             ("next_table", self.next_table.0, 1),
             ("next_run", self.next_run.0, 1),
             ("last_seq", self.last_seq.0, 0),
             ("wal_floor", self.wal_floor.0, 1),
             ("wal_end", self.wal_end.segment.0, self.wal_floor.0),
+            ("length", self.wal_end.length, 0),
         ];
-        match counts.into_iter().find(|(_, value, least)| value < least || *value > COUNT_MAX) {
+        match numbers.into_iter().find(|(_, value, least)| !(*least..NUMBER_LIMIT).contains(value)) {
             Some((field, value, _)) => Err(Damage::Field { field, value }),
             None => Ok(()),
         }
@@ -195,7 +189,7 @@ impl Manifest {
 
     fn check_table(&self, table: &TableManifest) -> Result<(), Damage> {
         let next_row_id = table.next_row_id.cast_unsigned();
-        if next_row_id == 0 || next_row_id > COUNT_MAX / 2 {
+        if !(1..NUMBER_LIMIT).contains(&next_row_id) {
             return Err(Damage::Field { field: "next_row_id", value: next_row_id });
         }
         if table.flushed_through > self.last_seq {

@@ -5,17 +5,14 @@
 //! changes back. Nothing a body claims is believed before the bytes for it are there.
 //! Bytes: FORMAT.md, "WAL".
 
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use arrow::array::RecordBatch;
 use arrow::ipc::CompressionType;
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use crate::error::{Damage, Result};
 use crate::id::{Digest, ManifestId, SchemaId, TableId, WalId};
 use crate::rows::change::{DELETED, SortedChanges, TableChanges};
+use crate::rows::ipc::{Stream, read_batch};
 use crate::rows::keys::Keys;
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
@@ -97,13 +94,11 @@ impl RawChanges<'_> {
         &self,
         schema: &TableSchema,
         encode: impl FnOnce(&RecordBatch) -> Result<Keys>,
-    ) -> Result<Result<SortedChanges, Damage>> {
-        let batch = match self.decode_rows(schema) {
-            Ok(batch) => batch,
-            Err(damage) => return Ok(Err(damage)),
-        };
-        let keys = encode(&batch)?;
-        Ok(self.sort(batch, keys))
+    ) -> Result<SortedChanges, Damage> {
+        let batch = self.decode_rows(schema)?;
+        // Rows whose keys are refused were never written.
+        let keys = encode(&batch).map_err(|refused| Damage::Refused(Box::new(refused)))?;
+        self.sort(batch, keys)
     }
 
     fn decode_rows(&self, schema: &TableSchema) -> Result<RecordBatch, Damage> {
@@ -115,11 +110,7 @@ impl RawChanges<'_> {
         if self.rows.is_empty() {
             return Ok(RecordBatch::new_empty(schema.stored().clone()));
         }
-        let decode = || StreamReader::try_new(Cursor::new(self.rows), None)?.next().transpose();
-        let batch = catch_unwind(AssertUnwindSafe(decode)).map_err(|_| Damage::DecoderPanic)?;
-        let batch = batch.map_err(Damage::Arrow)?.ok_or(Damage::Field { field: "batches", value: 0 })?;
-        let columns = batch.columns().to_vec();
-        RecordBatch::try_new(schema.stored().clone(), columns).map_err(Damage::Arrow)
+        read_batch(self.rows, schema.stored(), Stream::Rows)
     }
 
     fn sort(&self, batch: RecordBatch, mut keys: Keys) -> Result<SortedChanges, Damage> {

@@ -3,6 +3,7 @@
 //! One log per database, in segments. FORMAT.md, "WAL", describes the bytes.
 
 pub mod record;
+pub mod intact;
 
 pub mod body;
 

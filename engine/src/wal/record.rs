@@ -18,9 +18,9 @@ pub const RECORD_HEADER_BYTES: u64 = 40;
 /// Longest body of a record in bytes.
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 /// First bytes of a record.
-const RECORD_MARKER: [u8; 4] = *b"RWAL";
+pub(super) const RECORD_MARKER: [u8; 4] = *b"RWAL";
 /// Records start at multiples of this.
-const ALIGNMENT: u64 = 8;
+pub(super) const ALIGNMENT: u64 = 8;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl RecordKind {
         }
     }
 
-    fn of_code(code: u8) -> Option<Self> {
+    pub(super) fn of_code(code: u8) -> Option<Self> {
         [Self::Write, Self::Manifest, Self::Sealed].into_iter().find(|kind| kind.code() == code)
     }
 }
@@ -123,30 +123,6 @@ pub fn read_frame(bytes: &[u8], segment: WalId, offset: u64) -> Result<Frame<'_>
     })
 }
 
-/// The first intact record at or behind `offset` that was written when everything before `offset` was durable already.
-pub fn intact_behind(bytes: &[u8], segment: WalId, offset: u64) -> Option<u64> {
-    intact_records(bytes, segment, offset).find_map(|(at, frame)| (frame.group_start > offset).then_some(at))
-}
-
-/// The intact records at or behind `offset`, wherever they lie, each with its place.
-pub fn intact_records(bytes: &[u8], segment: WalId, offset: u64) -> impl Iterator<Item = (u64, Frame<'_>)> {
-    let mut at = offset.next_multiple_of(ALIGNMENT);
-    std::iter::from_fn(move || {
-        while at + RECORD_HEADER_BYTES <= bytes.len() as u64 {
-            let start = usize::try_from(at).ok()?;
-            if bytes[start..start + 4] == RECORD_MARKER
-                && let Ok(frame) = read_frame(bytes, segment, at)
-            {
-                let found = (at, frame);
-                at = found.1.end;
-                return Some(found);
-            }
-            at += ALIGNMENT;
-        }
-        None
-    })
-}
-
 /// The header of a segment.
 pub fn segment_header(segment: WalId, database: u128) -> Vec<u8> {
     let mut header = Vec::with_capacity(usize_of(SEGMENT_HEADER_BYTES));
@@ -190,8 +166,12 @@ fn header_damage(found: &[u8], expected: &[u8]) -> Damage {
 }
 
 fn checksum(segment: WalId, offset: u64, bytes: &[u8]) -> u32 {
-    let place = crc32c::crc32c_append(crc32c::crc32c(&segment.0.to_le_bytes()), &offset.to_le_bytes());
-    crc32c::crc32c_append(place, bytes)
+    crc32c::crc32c_append(place_checksum(segment, offset), bytes)
+}
+
+/// Of what a record's checksum covers beside the record: where it lies.
+pub(super) fn place_checksum(segment: WalId, offset: u64) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&segment.0.to_le_bytes()), &offset.to_le_bytes())
 }
 
 fn padded(length: usize) -> usize {
@@ -199,12 +179,12 @@ fn padded(length: usize) -> usize {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "small constants")]
-const fn usize_of(constant: u64) -> usize {
+pub(super) const fn usize_of(constant: u64) -> usize {
     constant as usize
 }
 
 /// `N` bytes from `start`; the caller checked that they are there.
-fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[start..start + N]);
     array
@@ -276,17 +256,19 @@ mod tests {
     }
 
     #[test]
-    fn an_intact_record_behind_damage_tells_rot_from_a_torn_tail() {
-        let mut torn = log(&[b"first", b"second"]);
-        torn[usize_of(SEGMENT_HEADER_BYTES) + 42] ^= 1;
-        let second = read_frame(&log(&[b"first"]), SEGMENT, 40).unwrap().end;
-        assert_eq!(intact_behind(&torn, SEGMENT, SEGMENT_HEADER_BYTES), Some(second));
-        // Both records in one sync group: the disk may have kept the second without the first.
-        let mut group = Vec::new();
-        frame(&mut group, SEGMENT, 40, RecordKind::Write, SeqNo(1), b"first");
-        frame(&mut group, SEGMENT, 40, RecordKind::Write, SeqNo(2), b"second");
-        let mut torn = [segment_header(SEGMENT, 7), group].concat();
-        torn[usize_of(SEGMENT_HEADER_BYTES) + 42] ^= 1;
-        assert_eq!(intact_behind(&torn, SEGMENT, SEGMENT_HEADER_BYTES), None);
+    fn a_record_that_claims_gigabytes_is_refused_before_it_is_read() {
+        let good = log(&[b"body"]);
+        let claims = [5, 12, 1 << 20, BODY_BYTES_MAX, BODY_BYTES_MAX + 1, u64::MAX - 40, u64::MAX - 7, u64::MAX];
+        for claim in claims {
+            let mut bad = good.clone();
+            bad[48..56].copy_from_slice(&claim.to_le_bytes());
+            match read_frame(&bad, SEGMENT, SEGMENT_HEADER_BYTES) {
+                // A body that ends in the padding is one that the checksum does not cover.
+                Err(Damage::Checksum { .. }) => assert!(claim <= 8, "{claim}"),
+                Err(Damage::Truncated { .. }) => assert!((9..=BODY_BYTES_MAX).contains(&claim), "{claim}"),
+                Err(Damage::Field { field: "length", value }) => assert!(value == claim && claim > BODY_BYTES_MAX),
+                other => panic!("{claim}: {other:?}"),
+            }
+        }
     }
 }

@@ -11,16 +11,12 @@ use std::sync::Arc;
 use crate::disk::api::{Disk, at};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
-use crate::id::{Digest, ManifestId, SeqNo, WalId};
+use crate::id::{Digest, ManifestId, NUMBER_LIMIT, SeqNo, WalId};
 use crate::seeded::{SeededFault, makes};
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
+use crate::wal::intact::{intact_behind, intact_records};
 use crate::wal::log::{LogEnd, Sealed};
-use crate::wal::record::{
-    Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, intact_behind, intact_records, read_frame,
-};
-
-/// Sequence numbers end long before they would not fit any more.
-const SEQ_MAX: SeqNo = SeqNo(u64::MAX >> 1);
+use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame};
 
 /// A torn tail that was found and left out.
 #[derive(Clone, Debug)]
@@ -179,7 +175,7 @@ impl Replay<'_> {
 
     /// Takes one record; returns the next segment if it seals this one.
     fn record(&mut self, place: RecordPlace<'_>, frame: &Frame<'_>, visit: &mut Visit<'_>) -> Result<Option<WalId>> {
-        if frame.seq > SEQ_MAX {
+        if frame.seq.0 >= NUMBER_LIMIT {
             return Err(place.corrupt(Damage::Field { field: "seq", value: frame.seq.0 }));
         }
         match frame.kind {

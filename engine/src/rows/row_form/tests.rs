@@ -194,13 +194,35 @@ fn cells_that_are_no_cells_of_the_column_are_refused() {
     let plain = IpcWriteOptions::default;
     check(&list, plain(), "");
     let lz4 = plain().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
-    check(&list, lz4, "field `compression of a nested cell`");
-    check(&batch(vec![lists(&[&[1], &[2]])], true), plain(), "row count of a nested cell is 2, expected 1");
-    check(&batch(vec![lists(&[&[1]]); 2], true), plain(), "a nested cell has the columns");
+    check(&list, lz4, "field `compression of a stream`");
+    check(&batch(vec![lists(&[&[1], &[2]])], true), plain(), "row count of a stream is 2, expected 1");
+    check(&batch(vec![lists(&[&[1]]); 2], true), plain(), "a stream has the columns");
     let other = Arc::new(Int32Array::from(vec![1]));
-    check(&batch(vec![other], true), plain(), "a nested cell has the columns");
+    check(&batch(vec![other], true), plain(), "a stream has the columns");
     let null = arrow::array::new_null_array(list.column(0).data_type(), 1);
     check(&batch(vec![null], true), plain(), "field `null in a nested cell`");
+}
+
+#[test]
+fn a_cell_that_claims_gigabytes_is_refused_before_it_is_read() {
+    let text = batch(vec![Arc::new(arrow::array::StringArray::from(vec!["x"]))], true);
+    for batch in [text, batch(vec![lists(&[&[1]])], true)] {
+        for claim in [1_u64 << 30, 1 << 31, 1 << 40, i64::MAX.cast_unsigned(), u64::MAX] {
+            let mut row = vec![0];
+            let mut length = claim;
+            while length > 0x7f {
+                row.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+                length >>= 7;
+            }
+            row.push(u8::try_from(length).unwrap());
+            row.extend(b"only so much");
+            let refused = form(&batch).decode([row.as_slice()].into_iter());
+            assert!(
+                matches!(refused, Err(Damage::Truncated { needed, .. }) if needed == claim),
+                "{claim}: {refused:?}"
+            );
+        }
+    }
 }
 
 /// Rows of every type, small enough to try every change of a bit.

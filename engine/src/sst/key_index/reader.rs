@@ -67,6 +67,11 @@ impl KeyIndex {
         self.footer.blocks()
     }
 
+    /// Bytes of every key, if the index says that they have one length.
+    pub fn width(&self) -> Option<usize> {
+        self.footer.key_width.map(|width| in_memory(width.into()))
+    }
+
     /// Least and greatest key.
     pub fn key_range(&self) -> Option<&KeyRange> {
         self.key_range.as_ref()
@@ -193,7 +198,7 @@ impl KeyIndex {
         if rows.start > rows.end || rows.end > self.len() {
             return Err(self.truncated("rows", rows.end, self.len()));
         }
-        let mut keys = Keys::new(self.key_width());
+        let mut keys = Keys::new(self.width());
         let mut row = rows.start;
         while row < rows.end {
             let block = row / BLOCK_KEYS as u64;
@@ -299,7 +304,7 @@ impl KeyIndex {
             self.block_start(next)?
         };
         let count = (self.len() - block * BLOCK_KEYS as u64).min(BLOCK_KEYS as u64);
-        (KeyBlock::parse(self.slice(start..end, "key block")?, fence, in_memory(count), self.key_width()))
+        (KeyBlock::parse(self.slice(start..end, "key block")?, fence, in_memory(count), self.width()))
             .map_err(|damage| self.corrupt_block(block, damage))
     }
 
@@ -327,10 +332,6 @@ impl KeyIndex {
 
     fn entry(&self, block: u64) -> u64 {
         self.sections.directory.start + block * ENTRY_BYTES
-    }
-
-    fn key_width(&self) -> Option<usize> {
-        self.footer.key_width.map(|width| in_memory(width.into()))
     }
 
     fn word(&self, offset: u64) -> Result<u64> {

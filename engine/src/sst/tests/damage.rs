@@ -14,7 +14,9 @@ use crate::sst::checksum::BLOCK_BYTES;
 use crate::sst::key_index::block::Rank;
 use crate::sst::key_index::footer::Footer;
 use crate::sst::meta::SstMeta;
+use crate::sst::rows::{SstRows, load_metadata};
 use crate::sst::tests::{Rows, RunFile, contents, disk, file, lineitem, names, overwrite, sensors};
+use crate::sst::verified_file::VerifiedFile;
 
 /// All keys, the probes' ranks, and the probes found with their rows.
 type KeyAnswers = (Keys, Vec<Rank>, Vec<(usize, u64)>);
@@ -224,4 +226,60 @@ fn hostile_bytes_behind_matching_checksums_never_panic() {
         overwrite(&**disk, &path, &good);
     }
     assert!(errors > 10_000, "only {errors} mutations were found");
+}
+
+#[test]
+fn a_key_index_whose_keys_have_another_length_than_the_table_s_is_refused() {
+    for (rows, width) in [(lineitem as fn(usize) -> Rows, Some(8)), (lineitem, None), (names, Some(3))] {
+        let (rows, disk, mut meta, _) = small(rows);
+        let path = file(RunFile::Keys);
+        let mut bytes = contents(&*disk, &path);
+        seal(&mut bytes, &mut meta, |footer| footer.key_width = width);
+        overwrite(&*disk, &path, &bytes);
+        let error = rows.open(&disk, &meta).unwrap_err();
+        let named = matches!(
+            &error,
+            Error::Corrupt { damage: Damage::Disagreement { fact: "the length of every key", .. }, .. }
+        );
+        assert!(named, "{error}");
+    }
+}
+
+/// Lets the header of the page in some bytes claim a length; bytes at the end of the page make room.
+fn claim(page: &mut [u8], mut claim: u32) {
+    // The type of the page (a mark and a byte), a mark, and then the length as a number of seven bits a byte.
+    let old = page[3..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    claim <<= 1;
+    let mut number: Vec<u8> = (0..4).map(|shift| (claim >> (7 * shift) & 0x7f) as u8 | 0x80).collect();
+    number.push((claim >> 28) as u8);
+    let rest = page[3 + old..].to_vec();
+    page[3..].iter_mut().zip(number.into_iter().chain(rest)).for_each(|(byte, new)| *byte = new);
+}
+
+#[test]
+fn a_page_that_claims_gigabytes_is_refused_before_they_are_allocated() {
+    let (rows, disk, meta, _) = small(sensors);
+    let good = contents(&*disk, &file(RunFile::Sst));
+    let sst = rows.open(&disk, &meta).unwrap();
+    let metadata = sst.parquet_metadata().unwrap();
+    let pages = &metadata.offset_index().unwrap()[0];
+    for (column, pages) in pages.iter().enumerate() {
+        let page = &pages.page_locations()[0];
+        let (start, length) = (page.offset as usize, page.compressed_page_size as usize);
+        let mut bad = good.clone();
+        claim(&mut bad[start..start + length], i32::MAX as u32);
+        let path = format!("staging/{column}");
+        disk.create(&path).unwrap().append(&bad).unwrap();
+        let checksums = bad.chunks(BLOCK_BYTES as usize).map(crc32c::crc32c).collect();
+        let file = Arc::new(VerifiedFile::open(&*disk, path, bad.len() as u64, checksums).unwrap());
+        let schema = rows.schema.stored();
+        let loaded = load_metadata(&file, schema, meta.rows).unwrap();
+        let mut read = SstRows::start(&file, &loaded, schema, 0..meta.rows, &[column], 100).unwrap();
+        let refused = read.next().unwrap();
+        let named = matches!(
+            &refused,
+            Err(Error::Corrupt { damage: Damage::Field { field: "uncompressed_page_size", value: 0x7fff_ffff }, .. })
+        );
+        assert!(named, "column {column}: {refused:?}");
+    }
 }
