@@ -6,7 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Ids and sequence numbers on disk are below this, so that nobody who goes on from them counts too far.
+/// Ids, sequence numbers, counts and lengths on disk are below this, so that nobody who goes on from them, or adds a few
+/// of them, counts too far.
 pub const NUMBER_LIMIT: u64 = 1 << 62;
 
 macro_rules! id {

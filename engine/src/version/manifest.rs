@@ -14,6 +14,7 @@ use crate::error::{Damage, Error, Result};
 use crate::id::{ColumnId, Digest, ManifestId, NUMBER_LIMIT, RunId, SchemaId, SeqNo, TableId, WalId};
 use crate::rows::ipc::read_schema;
 use crate::rows::schema::{TableSchema, check_table_name};
+use crate::sst::meta::SstMeta;
 use crate::version::run::RunMeta;
 use crate::wal::log::LogEnd;
 
@@ -195,18 +196,25 @@ impl Manifest {
         if table.flushed_through > self.last_seq {
             return Err(Damage::Field { field: "flushed_through", value: table.flushed_through.0 });
         }
-        for run in &table.runs {
-            let deletes = run.files.deletes.as_ref();
-            let mut ranges = run.files.key_range.iter().chain(deletes.map(|deletes| &deletes.key_range));
-            let wrong = run.files.run >= self.next_run
-                || run.min_seq > run.max_seq
-                || deletes.is_some_and(|deletes| deletes.count == 0)
-                || ranges.any(|range| range.min > range.max);
-            if wrong {
-                return Err(Damage::Field { field: "run", value: run.files.run.0 });
-            }
+        table.runs.iter().try_for_each(|run| self.check_run(run))
+    }
+
+    fn check_run(&self, run: &RunMeta) -> Result<(), Damage> {
+        let SstMeta { rows, key_range, deletes, sst, keys, .. } = &run.files;
+        let mut ranges = key_range.iter().chain(deletes.as_ref().map(|deletes| &deletes.key_range));
+        let wrong = run.files.run >= self.next_run
+            || run.min_seq > run.max_seq
+            || deletes.as_ref().is_some_and(|deletes| deletes.count == 0)
+            || ranges.any(|range| range.min > range.max);
+        if wrong {
+            return Err(Damage::Field { field: "run", value: run.files.run.0 });
         }
-        Ok(())
+        let deletes = deletes.iter().flat_map(|deletes| [("count", deletes.count), ("bytes", deletes.file.bytes)]);
+        let mut numbers = [("rows", *rows), ("bytes", sst.bytes), ("bytes", keys.bytes)].into_iter().chain(deletes);
+        match numbers.find(|(_, value)| *value >= NUMBER_LIMIT) {
+            Some((field, value)) => Err(Damage::Field { field, value }),
+            None => Ok(()),
+        }
     }
 }
 

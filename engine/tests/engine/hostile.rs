@@ -10,13 +10,15 @@ use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path;
 use rustling_engine::error::{Damage, Error, ErrorKind};
-use rustling_engine::id::{NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
+use rustling_engine::id::{Digest, NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::{SortedChanges, TableChanges, WriteBatch};
 use rustling_engine::rows::key::KEY_BYTES_MAX;
 use rustling_engine::rows::keys::Keys;
 use rustling_engine::rows::schema::TableSchema;
+use rustling_engine::sst::meta::{DeletesMeta, FileMeta, KeyRange, SstMeta};
 use rustling_engine::version::manifest::Manifest;
+use rustling_engine::version::run::RunMeta;
 use rustling_engine::wal::body::write_changes;
 use rustling_engine::wal::record::{RecordKind, frame};
 
@@ -120,6 +122,17 @@ fn with_manifest(change: impl FnOnce(&mut Manifest)) -> Result<Database, Error> 
     open(&disk)
 }
 
+/// A run that the manifest had not, with deleted keys, whose files nobody has asked for yet.
+fn run_of(manifest: &mut Manifest) -> &mut SstMeta {
+    let file = FileMeta { bytes: 1, digest: Digest(0) };
+    let key_range = KeyRange { min: Vec::new(), max: Vec::new() };
+    let deletes = Some(DeletesMeta { count: 1, file, key_range });
+    let files = SstMeta { run: RunId(1), rows: 0, key_range: None, deletes, sst: file, keys: file, footer_checksum: 0 };
+    manifest.next_run = RunId(2);
+    manifest.tables[0].runs.push(RunMeta { files, min_seq: SeqNo(1), max_seq: SeqNo(1) });
+    &mut manifest.tables[0].runs[0].files
+}
+
 #[test]
 fn a_manifest_from_whose_numbers_nobody_can_go_on_is_refused() {
     type Change = fn(&mut Manifest, u64);
@@ -142,6 +155,18 @@ fn a_manifest_from_whose_numbers_nobody_can_go_on_is_refused() {
     for value in [i64::MIN, -1, 0, 1 << 62, i64::MAX] {
         let refused = damage(with_manifest(|manifest| manifest.tables[0].next_row_id = value));
         assert!(matches!(refused, Damage::Field { field: "next_row_id", .. }), "{value}");
+    }
+    let changes: [(&str, Change); 4] = [
+        ("rows", |manifest, value| run_of(manifest).rows = value),
+        ("bytes", |manifest, value| run_of(manifest).sst.bytes = value),
+        ("bytes", |manifest, value| run_of(manifest).keys.bytes = value),
+        ("count", |manifest, value| run_of(manifest).deletes.as_mut().unwrap().count = value),
+    ];
+    for (name, change) in changes {
+        for value in [NUMBER_LIMIT, u64::MAX] {
+            let refused = damage(with_manifest(|manifest| change(manifest, value)));
+            assert!(matches!(refused, Damage::Field { field, value: found } if (field, found) == (name, value)));
+        }
     }
     let refused = damage(with_manifest(|manifest| manifest.tables[0].flushed_through = SeqNo(99)));
     assert!(matches!(refused, Damage::Field { field: "flushed_through", value: 99 }), "{refused}");
