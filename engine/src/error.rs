@@ -429,7 +429,7 @@ impl Error {
     }
 
     /// A [`Error::Corrupt`] without a place.
-    pub(crate) fn corrupt(path: impl Into<String>, damage: Damage) -> Self {
+    pub fn corrupt(path: impl Into<String>, damage: Damage) -> Self {
         Self::Corrupt { path: path.into(), offset: None, damage }
     }
 

@@ -18,6 +18,8 @@ pub mod footer;
 
 pub mod reader;
 
+pub mod damage;
+
 pub mod source;
 
 pub mod binding;

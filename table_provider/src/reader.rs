@@ -1,6 +1,7 @@
 //! Reads the bytes of a run for DataFusion's Parquet scan.
 //!
-//! In: a [`ScannedRun`] in a file's extensions. Out: verified bytes; the footer that planning decoded.
+//! In: a [`ScannedRun`] in a file's extensions. Out: verified bytes, in which pages say no more than they can hold; the
+//! footer that planning decoded.
 //! Invariants: no path is looked up and no cache of the session is asked: DataFusion caches footers by path alone, so
 //! two databases in one session would answer for each other. A run's files stay as long as the plan that holds it.
 //! Why on a blocking thread: a read is a system call of a row group's column chunks, about a megabyte; from a cold
@@ -21,6 +22,7 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
+use rustling_engine::error::Error as EngineError;
 use rustling_engine::version::run::Run;
 
 use crate::blocking::blocking;
@@ -86,7 +88,8 @@ impl AsyncFileReader for RunReader {
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
         let wide = coalesce(&ranges);
-        self.bytes_scanned.add(ranges.iter().map(|range| usize::try_from(range.end - range.start).unwrap_or(0)).sum());
+        self.bytes_scanned
+            .add(ranges.iter().map(|range| usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)).sum());
         self.reads.add(wide.len());
         let (run, time) = (self.run.clone(), self.read_time.clone());
         async move {
@@ -128,9 +131,13 @@ fn coalesce(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 
 /// Reads `wide` and gives the parts of it that are `ranges`.
 fn read(run: &Run, ranges: &[Range<u64>], wide: &[Range<u64>]) -> Result<Vec<Bytes>, ParquetError> {
-    let file = run.sst().sst();
-    let read: Vec<Bytes> =
-        wide.iter().map(|range| file.read(range.clone())).collect::<Result<_, _>>().map_err(external)?;
+    let sst = run.sst();
+    let checked = |range: &Range<u64>| -> Result<Bytes, EngineError> {
+        let bytes = sst.sst().read(range.clone())?;
+        sst.check_pages(range.start, &bytes)?;
+        Ok(bytes)
+    };
+    let read: Vec<Bytes> = wide.iter().map(checked).collect::<Result<_, _>>().map_err(external)?;
     let part = |range: &Range<u64>| {
         let index = wide.partition_point(|wide| wide.start <= range.start).saturating_sub(1);
         let place = |at: u64| usize::try_from(at - wide[index].start);

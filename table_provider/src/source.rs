@@ -1,6 +1,7 @@
 //! The file source of clean runs: DataFusion's Parquet source under a type of our own.
 //!
-//! In: a [`ParquetSource`]. Out: the same behaviour, with every source that comes back wrapped again.
+//! In: a [`ParquetSource`]. Out: the same behaviour, with every source that comes back wrapped again, and with damaged
+//! pages told as such ([`crate::damage`]).
 //! Invariants: a plan never holds the bare [`ParquetSource`]. DataFusion's protobuf encoding knows that type and writes
 //! it without the runs that its files carry; this type it does not know, so it asks for a codec or fails, and nothing
 //! is lost in silence.
@@ -21,6 +22,8 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::morsel::Morselizer;
 use object_store::ObjectStore;
+
+use crate::damage::DamageMorselizer;
 
 /// Reads the rows of clean runs.
 #[derive(Clone, Debug)]
@@ -58,7 +61,7 @@ impl FileSource for RunSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
-        self.parquet.create_morselizer(store, config, partition)
+        Ok(Box::new(DamageMorselizer::new(self.parquet.create_morselizer(store, config, partition)?)))
     }
 
     fn table_schema(&self) -> &TableSchema {

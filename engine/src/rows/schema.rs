@@ -212,7 +212,9 @@ fn can_be_key(data_type: &DataType) -> bool {
         Decimal256(precision, scale) => can_be_decimal::<Decimal256Type>(*precision, *scale),
         Time32(unit) => matches!(unit, TimeUnit::Second | TimeUnit::Millisecond),
         Time64(unit) => matches!(unit, TimeUnit::Microsecond | TimeUnit::Nanosecond),
-        Date32 | Date64 | Timestamp(..) => true,
+        // Arrow's schema bytes do not tell an empty time zone from none.
+        Timestamp(_, zone) => zone.as_ref().is_none_or(|zone| !zone.is_empty()),
+        Date32 | Date64 => true,
         Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView => true,
         FixedSizeBinary(width) => *width > 0,
         _ => false,
@@ -303,6 +305,7 @@ mod tests {
             DataType::Decimal64(18, -3),
             DataType::Decimal32(10, 0),
             DataType::Decimal256(77, 3),
+            DataType::Timestamp(TimeUnit::Second, Some("".into())),
             DataType::Time32(TimeUnit::Nanosecond),
             DataType::Time64(TimeUnit::Second),
             DataType::FixedSizeBinary(0),

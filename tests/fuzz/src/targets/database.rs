@@ -40,19 +40,7 @@ pub type Image = Vec<(String, Vec<u8>)>;
 pub fn body(data: &[u8]) {
     let mut input = Input(data);
     let choices = input.byte();
-    let length = usize::from(input.byte());
-    let manifest_edits = Input(input.piece(length));
-    let mut image = good().clone();
-    while !input.0.is_empty() {
-        change(&mut image, &mut input);
-    }
-    seal_all(&mut image, manifest_edits);
-    let disk = MemoryDisk::new();
-    for folder in [path::STAGING, path::TABLES, path::WAL] {
-        let _ = disk.create_dir(folder);
-    }
-    image.iter().for_each(|(path, content)| put(&disk, path, content));
-    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let disk = changed(good(), input);
     if choices & DUMP != 0 {
         dump(&disk);
     }
@@ -76,8 +64,25 @@ pub fn body(data: &[u8]) {
     }
 }
 
+/// A good database, changed as the input behind its choices says, and sealed.
+pub fn changed(good: &Image, mut input: Input<'_>) -> Arc<dyn Disk> {
+    let length = usize::from(input.byte());
+    let manifest_edits = Input(input.piece(length));
+    let mut image = good.clone();
+    while !input.0.is_empty() {
+        change(&mut image, &mut input);
+    }
+    seal_all(&mut image, good, manifest_edits);
+    let disk = MemoryDisk::new();
+    for folder in [path::STAGING, path::TABLES, path::WAL] {
+        let _ = disk.create_dir(folder);
+    }
+    image.iter().for_each(|(path, content)| put(&disk, path, content));
+    Arc::new(disk)
+}
+
 /// The value, if there is one; an error must be about damage, or follow from it.
-fn tolerated<T>(result: Result<T>, what: &str) -> Option<T> {
+pub fn tolerated<T>(result: Result<T>, what: &str) -> Option<T> {
     let error = match result {
         Ok(value) => return Some(value),
         Err(error) => error,
@@ -101,8 +106,8 @@ fn change(image: &mut Image, input: &mut Input<'_>) {
 }
 
 /// Gives all files checksums and digests that match.
-fn seal_all(image: &mut Image, manifest_edits: Input<'_>) {
-    let (place, mut manifest) = decoded(image);
+fn seal_all(image: &mut Image, good: &Image, manifest_edits: Input<'_>) {
+    let (place, mut manifest) = decoded(good);
     for table in &mut manifest.tables {
         for run in &mut table.runs {
             seal_run(image, table.id, &mut run.files);
@@ -125,12 +130,12 @@ fn seal_all(image: &mut Image, manifest_edits: Input<'_>) {
     }
 }
 
-/// The good manifest of an image (which is not changed before), and where it is.
-fn decoded(image: &Image) -> (usize, Manifest) {
-    let place = image.iter().position(|(path, _)| path.starts_with(path::MANIFESTS)).unwrap_or(0);
-    let (_, good_bytes) = &good()[place];
-    let id = image[place].0.rsplit('/').next().and_then(path::parse_manifest).unwrap_or(ManifestId(1));
-    let manifest = Manifest::decode("manifest", id, good_bytes);
+/// The manifest of a good image, and where it is.
+fn decoded(good: &Image) -> (usize, Manifest) {
+    let place = good.iter().position(|(path, _)| path.starts_with(path::MANIFESTS)).unwrap_or(0);
+    let (path, bytes) = &good[place];
+    let id = path.rsplit('/').next().and_then(path::parse_manifest).unwrap_or(ManifestId(1));
+    let manifest = Manifest::decode("manifest", id, bytes);
     (place, manifest.unwrap_or_else(|error| panic!("the corpus is damaged: {error}")))
 }
 
@@ -247,6 +252,18 @@ pub fn image() -> Result<Vec<u8>> {
         write_some(db, "b")?;
         write_many(db)
     })?;
+    let mut bytes = Vec::new();
+    for (path, content) in image_of(&*disk) {
+        for part in [path.as_bytes(), &content] {
+            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The files of a closed database with one segment of the log: the newest manifest, the log, the runs.
+pub fn image_of(disk: &dyn Disk) -> Image {
     let names = |folder: &str| disk.list(folder).unwrap_or_default();
     let mut paths: Vec<String> =
         names(path::MANIFESTS).iter().map(|name| format!("{}/{name}", path::MANIFESTS)).collect();
@@ -256,15 +273,7 @@ pub fn image() -> Result<Vec<u8>> {
         let folder = format!("{}/{table}", path::TABLES);
         paths.extend(names(&folder).iter().map(|name| format!("{folder}/{name}")));
     }
-    let mut bytes = Vec::new();
-    for path in paths {
-        let content = get(&*disk, &path);
-        for part in [path.as_bytes(), &content] {
-            bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
-    }
-    Ok(bytes)
+    paths.into_iter().map(|path| (path.clone(), get(disk, &path))).collect()
 }
 
 /// Edits of each kind, of each file.
