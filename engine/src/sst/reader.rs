@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::disk::api::Disk;
 use crate::disk::path::{self, RunFile};
@@ -92,7 +92,7 @@ impl Sst {
     }
 
     /// Checks the headers of the SST's pages that lie in `bytes`, a range of the file from `start`, before a decoder
-    /// believes the lengths in them. Cost: one comparison per column chunk, a few bytes of each page.
+    /// believes the lengths in them. Cost: a look at the pages of the row groups that the bytes touch.
     ///
     /// # Errors
     /// A header is damaged, as is the footer; the disk refuses.
@@ -137,19 +137,20 @@ impl Sst {
     }
 }
 
-/// Where the pages start that lie in a range of the file.
+/// Where the pages start that lie in a range of the file, whose column chunks lie one behind the other.
 fn page_starts(metadata: &ParquetMetaData, range: Range<u64>) -> impl Iterator<Item = u64> {
     let index = metadata.offset_index().map(Vec::as_slice).unwrap_or_default();
-    let chunks =
-        metadata.row_groups().iter().zip(index).flat_map(|(row_group, index)| row_group.columns().iter().zip(index));
-    let bounds = range.clone();
-    let touched = chunks.filter(move |(chunk, _)| {
-        let (start, bytes) = chunk.byte_range();
-        start < bounds.end && bounds.start < start.saturating_add(bytes)
-    });
-    let starts = touched.flat_map(|(chunk, index)| {
-        let data = index.page_locations().iter().map(|page| page.offset);
-        chunk.dictionary_page_offset().into_iter().chain(data)
+    let starts_before = |row_group: &RowGroupMetaData, place: u64| {
+        row_group.columns().first().is_some_and(|chunk| chunk.byte_range().0 < place)
+    };
+    let row_groups = metadata.row_groups();
+    let end = row_groups.partition_point(|row_group| starts_before(row_group, range.end));
+    let start = row_groups.partition_point(|row_group| starts_before(row_group, range.start.saturating_add(1)));
+    let starts = row_groups.iter().zip(index).take(end).skip(start.saturating_sub(1)).flat_map(|(row_group, index)| {
+        row_group.columns().iter().zip(index).flat_map(|(chunk, index)| {
+            let data = index.page_locations().iter().map(|page| page.offset);
+            chunk.dictionary_page_offset().into_iter().chain(data)
+        })
     });
     starts.filter_map(|start| u64::try_from(start).ok()).filter(move |start| range.contains(start))
 }

@@ -36,8 +36,23 @@ pub fn load_metadata(file: &Arc<VerifiedFile>, schema: &Schema, rows: u64) -> Re
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
         ArrowReaderMetadata::try_new(Arc::new(reader.parse_and_finish(&source)?), ArrowReaderOptions::new())
     })?;
-    check_metadata(&loaded, schema, rows).map_err(|damage| Error::corrupt(file.path(), damage))?;
+    (check_metadata(&loaded, schema, rows).and_then(|()| check_places(&loaded, file.file_bytes())))
+        .map_err(|damage| Error::corrupt(file.path(), damage))?;
     Ok(loaded)
+}
+
+/// Checks that column chunks lie in the file, one behind the other.
+fn check_places(loaded: &ArrowReaderMetadata, file_bytes: u64) -> Result<(), Damage> {
+    let mut behind = 0;
+    for chunk in loaded.metadata().row_groups().iter().flat_map(|row_group| row_group.columns()) {
+        let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+        let place = u64::try_from(start).ok().zip(u64::try_from(chunk.compressed_size()).ok());
+        match place.and_then(|(start, bytes)| Some((start, start.checked_add(bytes)?))) {
+            Some((start, end)) if start >= behind && end <= file_bytes => behind = end,
+            _ => return Err(Damage::Field { field: "column_chunk", value: start.unsigned_abs() }),
+        }
+    }
+    Ok(())
 }
 
 fn check_metadata(loaded: &ArrowReaderMetadata, schema: &Schema, rows: u64) -> Result<(), Damage> {
