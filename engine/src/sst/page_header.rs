@@ -1,13 +1,14 @@
-//! What the header of a Parquet page says of the page's length, before Parquet's reader believes it.
+//! What the header of a Parquet page says of the page, before Parquet's reader believes it.
 //!
 //! In: bytes that begin with a header. Out: nothing, or what is wrong with it.
 //! Invariants: a page that passes makes Parquet's reader allocate no more than its bytes can become, or
-//! [`FREE_BYTES`]. Bytes: Parquet's `PageHeader` in Thrift's compact protocol; FORMAT.md, "SST".
+//! [`FREE_BYTES`]; a dictionary, no more than a few bytes for each of its own. Bytes: Parquet's `PageHeader` in Thrift's
+//! compact protocol; FORMAT.md, "SST".
 
 use crate::damage::Damage;
 
 /// Bytes that are enough for the fields that are looked at.
-pub(super) const HEADER_START_BYTES: u64 = 24;
+pub(super) const HEADER_START_BYTES: u64 = 32;
 
 /// The most bytes that LZ4 makes of one; other codecs get no further with the small pages of a run.
 const RATIO_MAX: u64 = 255;
@@ -15,66 +16,126 @@ const RATIO_MAX: u64 = 255;
 /// What a page may have whatever it is compressed from.
 const FREE_BYTES: u64 = 16 << 20;
 
+/// The type of a page that holds a dictionary.
+const DICTIONARY: u64 = 2;
+
 /// Stands before an `i32` that is the field after the one before: its type, and 1.
 const NEXT_I32: u8 = 0x15;
+
+/// Stands before field 7, a structure: its type, and the distance from field 3 or 4.
+const DICTIONARY_HEADER: [u8; 2] = [0x4c, 0x3c];
 
 /// Bits of a number in each of its bytes; the highest bit says that it goes on.
 const NUMBER_BITS: u32 = 7;
 
 /// Checks the lengths in a header: its first three fields are the page's type, and its lengths without and with
-/// compression.
-pub(super) fn check_page(mut bytes: &[u8]) -> Result<(), Damage> {
-    let [_, uncompressed, compressed] = [
-        next_i32(&mut bytes, "type")?,
-        next_i32(&mut bytes, "uncompressed_page_size")?,
-        next_i32(&mut bytes, "compressed_page_size")?,
+/// compression; and the number of values of a dictionary, the first field of field 7.
+pub(super) fn check_page(bytes: &[u8]) -> Result<(), Damage> {
+    let mut fields = Fields(bytes);
+    let [page_type, uncompressed, compressed] = [
+        fields.next_i32("type")?,
+        fields.next_i32("uncompressed_page_size")?,
+        fields.next_i32("compressed_page_size")?,
     ];
     let most = RATIO_MAX.saturating_mul(compressed).saturating_add(FREE_BYTES);
     if uncompressed > most {
         return Err(Damage::Field { field: "uncompressed_page_size", value: uncompressed });
     }
+    if page_type != DICTIONARY {
+        return Ok(());
+    }
+    let mut mark = fields.byte("crc")?;
+    if mark == NEXT_I32 {
+        fields.number("crc")?;
+        mark = fields.byte("dictionary_page_header")?;
+    }
+    if !DICTIONARY_HEADER.contains(&mark) {
+        return Err(Damage::Field { field: "dictionary_page_header", value: u64::from(mark) });
+    }
+    let values = fields.next_i32("num_values")?;
+    if values > uncompressed {
+        return Err(Damage::Field { field: "num_values", value: values });
+    }
     Ok(())
 }
 
-/// Takes the next field, a number that is not negative.
-fn next_i32(bytes: &mut &[u8], field: &'static str) -> Result<u64, Damage> {
-    let truncated = Damage::Truncated { field, needed: 2, available: bytes.len() as u64 };
-    let Some((mark, rest)) = bytes.split_first() else { return Err(truncated) };
-    if *mark != NEXT_I32 {
-        return Err(Damage::Field { field, value: u64::from(*mark) });
+/// Fields that were not taken yet.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn byte(&mut self, field: &'static str) -> Result<u8, Damage> {
+        let truncated = Damage::Truncated { field, needed: 1, available: 0 };
+        let (byte, rest) = self.0.split_first().ok_or(truncated)?;
+        self.0 = rest;
+        Ok(*byte)
     }
-    let mut rest = rest;
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(NUMBER_BITS as usize) {
-        let Some((byte, behind)) = rest.split_first() else { return Err(truncated) };
-        number |= u64::from(byte & 0x7f) << shift;
-        rest = behind;
-        if byte & 0x80 == 0 {
-            *bytes = rest;
-            // Zigzag: the lowest bit is the sign.
-            return if number & 1 == 0 { Ok(number >> 1) } else { Err(Damage::Field { field, value: number }) };
+
+    /// Takes a number as it is stored: zigzag, the lowest bit is the sign.
+    fn number(&mut self, field: &'static str) -> Result<u64, Damage> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(NUMBER_BITS as usize) {
+            let byte = self.byte(field)?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
         }
+        Err(Damage::Field { field, value: number })
     }
-    Err(Damage::Field { field, value: number })
+
+    /// Takes the next field, a number that is not negative.
+    fn next_i32(&mut self, field: &'static str) -> Result<u64, Damage> {
+        let mark = self.byte(field)?;
+        if mark != NEXT_I32 {
+            return Err(Damage::Field { field, value: u64::from(mark) });
+        }
+        let number = self.number(field)?;
+        if number & 1 == 0 { Ok(number >> 1) } else { Err(Damage::Field { field, value: number }) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn push(bytes: &mut Vec<u8>, value: i64) {
+        bytes.push(NEXT_I32);
+        let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        while zigzag > 0x7f {
+            bytes.push((zigzag & 0x7f).to_le_bytes()[0] | 0x80);
+            zigzag >>= 7;
+        }
+        bytes.push(zigzag.to_le_bytes()[0]);
+    }
+
     /// The start of a header of a data page with these lengths.
     fn header(uncompressed: i64, compressed: i64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for value in [3, uncompressed, compressed] {
-            bytes.push(NEXT_I32);
-            let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
-            while zigzag > 0x7f {
-                bytes.push((zigzag & 0x7f).to_le_bytes()[0] | 0x80);
-                zigzag >>= 7;
-            }
-            bytes.push(zigzag.to_le_bytes()[0]);
-        }
+        [3, uncompressed, compressed].into_iter().for_each(|value| push(&mut bytes, value));
         bytes
+    }
+
+    /// The start of a header of a dictionary of 1,000 bytes with so many values, and a checksum or none.
+    fn dictionary(values: i64, checksum: Option<i64>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        [2, 1000, 500].into_iter().chain(checksum).for_each(|value| push(&mut bytes, value));
+        bytes.push(DICTIONARY_HEADER[usize::from(checksum.is_some())]);
+        push(&mut bytes, values);
+        bytes
+    }
+
+    #[test]
+    fn a_dictionary_that_claims_more_values_than_bytes_is_refused() {
+        for checksum in [None, Some(7), Some(-7)] {
+            assert!(check_page(&dictionary(1000, checksum)).is_ok());
+            for values in [1001, 1 << 30, -1] {
+                let refused = check_page(&dictionary(values, checksum));
+                assert!(matches!(refused, Err(Damage::Field { field: "num_values", .. })), "{values}: {refused:?}");
+            }
+            let good = dictionary(1000, checksum);
+            assert!((0..good.len()).all(|length| check_page(&good[..length]).is_err()));
+            assert!(good.len() as u64 <= HEADER_START_BYTES);
+        }
     }
 
     #[test]
