@@ -12,7 +12,7 @@ use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use rustling_engine::backup::file::BackupOptions;
@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::export::{ExportReport, write_parquet};
 use crate::import::{CsvLoad, OnStart, load_csv};
 use crate::options::DbOptions;
+use crate::pool::QueryPool;
 use crate::rows::{Rows, refuse_inside_runtime};
 
 /// Name of the catalog that holds the database's tables, in the schema `public`.
@@ -402,14 +403,30 @@ fn local_disk(path: &Path) -> Result<Arc<dyn Disk>> {
     Ok(Arc::new(LocalDisk::open(path).map_err(failed)?))
 }
 
+/// Rows of a batch of a query, at least, however little memory there is.
+const BATCH_ROWS_MIN: usize = 512;
+/// Parts that a sort merges at once. It takes four batches for each of them: for rows of 128 bytes, and batches as
+/// below, half of a thread's share of the memory. Without a limit the first sort takes what there is, and others fail.
+const MERGED_PARTS_MAX: usize = 8;
+
 /// A session in which the database's tables are the default ones.
 fn session(engine: &Arc<Database>, threads: usize, query_bytes: usize) -> Result<SessionContext> {
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_target_partitions(threads)
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, "public");
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(query_bytes))).build_arc()?;
+    let thread_bytes = query_bytes / threads;
+    // Each sort sets so much aside for merging what it spilled, before anything else.
+    let set_aside = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+    *set_aside = (*set_aside).min(thread_bytes / 8);
+    let batch_rows = config.batch_size().min(thread_bytes >> 13).max(BATCH_ROWS_MIN);
+    let config = config.with_batch_size(batch_rows);
+    let spilled = DiskManagerBuilder::default().with_max_spill_merge_fan_in(MERGED_PARTS_MAX);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(QueryPool::new(query_bytes)))
+        .with_disk_manager_builder(spilled)
+        .build_arc()?;
     let state =
         SessionStateBuilder::new().with_default_features().with_config(config).with_runtime_env(runtime).build();
     let context = SessionContext::new_with_state(state);

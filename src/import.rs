@@ -60,7 +60,10 @@ pub fn load_csv(
     };
     // Key columns must have values, which the parser checks line by line.
     let required = load.key.clone();
-    let options = CsvOptions { dialect: load.dialect, schema, required, threads, ..CsvOptions::default() };
+    let defaults = CsvOptions::default();
+    // A record is in memory several times on its way into a run.
+    let record_bytes_max = defaults.record_bytes_max.min(engine.options().memory_bytes / 8);
+    let options = CsvOptions { dialect: load.dialect, schema, required, threads, record_bytes_max, ..defaults };
     let key: Vec<&str> = load.key.iter().map(String::as_str).collect();
     if let (None, Some(schema)) = (&existing, &options.schema) {
         // Refused before a file is read.

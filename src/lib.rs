@@ -56,6 +56,8 @@ pub mod memory;
 
 pub mod options;
 
+mod pool;
+
 // Results and files.
 pub mod rows;
 

@@ -11,7 +11,8 @@ const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DbOptions {
     /// Memory for everything, in bytes: half of it for the engine (memtables, sorting, encoding), half for queries,
-    /// which spill to disk beyond it. Default: half of what the machine or the container has.
+    /// which spill to disk beyond it. What it does not count is told at [`Options::memory_bytes`]; and a process has
+    /// what its allocator keeps of freed memory besides. Default: half of what the machine or the container has.
     pub memory_bytes: usize,
     /// Create the database if there is none (default true).
     pub create: bool,

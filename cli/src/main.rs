@@ -3,6 +3,8 @@
 //! Storeys, lowest first: numbers and failures, the command line, signals, printing, the database, one file a command.
 
 // What everything names.
+mod allocator;
+
 mod size;
 
 mod failure;
@@ -37,14 +39,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+use crate::allocator::give_freed_memory_back;
 use crate::args::{Args, Command};
 use crate::failure::Outcome;
 use crate::interrupt::Interrupt;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    give_freed_memory_back();
     let args = Args::parse();
     start_log(args.global.verbose);
     let interrupt = match Interrupt::start() {

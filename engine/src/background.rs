@@ -22,7 +22,7 @@ use crate::sync::{Receiver, Sender, bounded};
 const QUEUE_BATCHES_MAX: usize = 4096;
 /// Batches that are committed with one sync, at most.
 const GROUP_BATCHES_MAX: usize = 1024;
-/// Bytes that a group has before it takes no further batch.
+/// Bytes that a group has before it takes no further batch; less where there is little memory.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long a failed step waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -88,10 +88,11 @@ impl Threads {
 
 fn commit_queued(state: &State, queue: &Receiver<Pending>) {
     while let Ok(first) = queue.recv() {
+        let bytes_max = GROUP_BYTES_MAX.min(state.options.memory_bytes / 16);
         let mut bytes = first.batch.size_bytes();
         let mut group = vec![first];
         while group.len() < GROUP_BATCHES_MAX
-            && bytes < GROUP_BYTES_MAX
+            && bytes < bytes_max
             && let Ok(next) = queue.try_recv()
         {
             bytes += next.batch.size_bytes();

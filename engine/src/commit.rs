@@ -16,7 +16,7 @@ use crate::read::locate;
 use crate::read::snapshot::TableSnapshot;
 use crate::rows::change::{TableChanges, WriteBatch, by_table, prepare};
 use crate::seeded::{SeededFault, makes};
-use crate::state::{State, Writer, locked};
+use crate::state::{PendingBytes, State, Writer, locked};
 use crate::sync::atomic::Ordering;
 use crate::version::view::{TableView, View};
 use crate::wal::body::{manifest_body, write_changes};
@@ -32,6 +32,8 @@ pub struct Prepared {
     body: Vec<u8>,
     /// Inserts were checked against everything up to here.
     checked_at: SeqNo,
+    /// Given back when the batch is in the memtables, or refused.
+    _memory: Arc<PendingBytes>,
 }
 
 /// A prepared batch in the queue.
@@ -53,7 +55,11 @@ impl fmt::Debug for Pending {
 ///
 /// # Errors
 /// Everything that can be wrong with a batch; [`Error::DuplicateKey`].
-pub fn prepare_batch(state: &State, batch: &WriteBatch) -> Result<Prepared> {
+pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes>) -> Result<Prepared> {
+    let (bytes, limit) = (batch.size_bytes(), state.options.batch_bytes_max());
+    if bytes > limit {
+        return Err(Error::BatchTooLarge { bytes, limit });
+    }
     let current = state.current();
     let mut parts = Vec::new();
     let mut body = Vec::new();
@@ -70,11 +76,11 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch) -> Result<Prepared> {
         write_changes(&mut body, &table.schema, &part)?;
         parts.push((table.clone(), part));
     }
-    let limit = state.options.memory_bytes.min(usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX));
+    let limit = usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX);
     if body.len() > limit {
         return Err(Error::BatchTooLarge { bytes: body.len(), limit });
     }
-    Ok(Prepared { parts, body, checked_at: current.visible })
+    Ok(Prepared { parts, body, checked_at: current.visible, _memory: memory })
 }
 
 impl Prepared {

@@ -13,7 +13,7 @@ use crate::flush::flush_table;
 use crate::id::{RunId, TableId};
 use crate::publish::VersionEdit;
 use crate::read::merge::{Equal, Merge, MergeOptions};
-use crate::read::snapshot::SCAN_BATCH_ROWS;
+use crate::read::snapshot::merged_batch_rows;
 use crate::read::source::Source;
 use crate::run_writer::{RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
@@ -80,16 +80,18 @@ pub fn compact_runs(state: &State, id: TableId) -> Result<()> {
 /// Merges the runs of a table from their files as they are now.
 fn merge_runs(state: &State, table: &TableView) -> Result<Merge> {
     let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
-    let mut cursors = Vec::new();
+    let mut sources = Vec::new();
     for run in table.version.runs() {
         let run = Arc::new(Run::open(&state.disk, table.id, &table.schema, run.meta().clone())?);
         for source in Source::of_run(&run, &table.codec)? {
             if matches!(source, Source::Deleted(..)) && makes(SeededFault::CompactionForgetsDeletes) {
                 continue;
             }
-            cursors.push(source.open(&projection, SCAN_BATCH_ROWS)?);
+            sources.push(source);
         }
     }
+    let batch_rows = merged_batch_rows(sources.len());
+    let cursors = sources.into_iter().map(|source| source.open(&projection, batch_rows)).collect::<Result<_>>()?;
     let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::First);
     Ok(Merge::new(cursors, options))
 }

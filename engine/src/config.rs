@@ -9,7 +9,12 @@ use crate::error::{Error, Result};
 pub struct Options {
     /// Create the database if there is none (default true).
     pub create: bool,
-    /// Memory that the engine may use for memtables, sorting and encoding, in bytes (default 256 MiB).
+    /// Memory that the engine may use, in bytes (default 256 MiB): memtables and write batches on their way into them
+    /// (half; then writers wait), the rows that a load sorts (then it spills), and row groups that are encoded (three of
+    /// [`Options::row_group_bytes`] for each run that is written). Not counted, because they depend on the data and not
+    /// on its amount: a batch of each run that a scan merges, a single row however large, memtables that snapshots keep
+    /// (another quarter), and what readers keep of each run, which is its footer (about a kilobyte for each column of
+    /// each row group) and the fences of its key index.
     pub memory_bytes: usize,
     /// A memtable is flushed when it has this many bytes; at most a quarter of the memory (default 64 MiB).
     pub memtable_bytes: usize,
@@ -57,6 +62,18 @@ impl Options {
     pub fn with_memory(memory_bytes: usize) -> Self {
         let memtable_bytes = (memory_bytes / 4).clamp(64 << 10, 64 << 20);
         Self { memory_bytes, memtable_bytes, ..Self::default() }
+    }
+
+    /// Bytes of the rows of one row group of an SST, at most, unless it has hundreds of columns; three of them are in
+    /// memory while one is written.
+    pub fn row_group_bytes(&self) -> usize {
+        (self.memory_bytes / 12).clamp(1 << 20, 64 << 20)
+    }
+
+    /// Bytes of one write batch, at most: a quarter of the memory, as many as a memtable may have, or 1 MiB if that is
+    /// more. What is larger is to be split, or loaded in bulk.
+    pub fn batch_bytes_max(&self) -> usize {
+        (self.memory_bytes / 4).max(1 << 20)
     }
 
     /// Refuses values that cannot work.

@@ -30,7 +30,7 @@ use crate::rows::key::KeyCodec;
 use crate::rows::schema::{TableSchema, check_table_name};
 use crate::seeded::{SeededFault, makes};
 use crate::source::BatchSource;
-use crate::state::{Current, State, locked};
+use crate::state::{Current, PendingBytes, State, locked};
 use crate::sweep::sweep;
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, bounded};
@@ -168,8 +168,8 @@ impl Database {
     pub fn write_then(&self, batch: &WriteBatch, done: Done) -> Result<()> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;
-        self.wait_for_memory()?;
-        let prepared = prepare_batch(&self.state, batch)?;
+        let memory = self.wait_for_memory(batch.size_bytes())?;
+        let prepared = prepare_batch(&self.state, batch, memory)?;
         if prepared.is_empty() {
             done(Ok(self.state.current().visible));
             return Ok(());
@@ -193,12 +193,12 @@ impl Database {
     pub fn write_group(&self, batches: &[WriteBatch]) -> Result<Vec<Result<SeqNo>>> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;
-        self.wait_for_memory()?;
+        let memory = self.wait_for_memory(batches.iter().map(WriteBatch::size_bytes).sum())?;
         let (done, answers) = bounded(batches.len());
         let mut group = Vec::with_capacity(batches.len());
         let mut results: Vec<Option<Result<SeqNo>>> = batches.iter().map(|_| None).collect();
         for (index, batch) in batches.iter().enumerate() {
-            match prepare_batch(&self.state, batch) {
+            match prepare_batch(&self.state, batch, memory.clone()) {
                 Ok(batch) if batch.is_empty() => results[index] = Some(Ok(self.state.current().visible)),
                 Ok(batch) => {
                     let done = done.clone();
@@ -216,20 +216,18 @@ impl Database {
         Ok(results.into_iter().map(|result| result.unwrap_or(Err(Error::Closed))).collect())
     }
 
-    /// Waits until the memtables have room: back-pressure.
-    fn wait_for_memory(&self) -> Result<()> {
-        let limit = self.state.options.memory_bytes / 2;
+    /// Waits until there is memory for write batches with so many bytes of rows: back-pressure. They are charged twice,
+    /// for their rows and for their records in the log.
+    fn wait_for_memory(&self, bytes: usize) -> Result<Arc<PendingBytes>> {
         let mut stalled = false;
         loop {
             let seen = self.state.progress.now();
             self.state.check_open()?;
-            let view = self.state.current().view;
-            let bytes = view.memtable_bytes();
-            if bytes <= limit {
-                return Ok(());
+            if let Some(memory) = self.state.reserve(2 * bytes) {
+                return Ok(Arc::new(memory));
             }
             if !stalled {
-                tracing::debug!(bytes, limit, "a writer waits for memtables to be flushed");
+                tracing::debug!(bytes, "a writer waits for memory");
                 self.state.counters.stalls.fetch_add(1, Ordering::Relaxed);
                 stalled = true;
             }
@@ -237,18 +235,19 @@ impl Database {
                 return Err(Arc::try_unwrap(failure).unwrap_or_else(|source| Error::Poisoned { source }));
             }
             self.freeze_largest();
-            if self.state.options.background {
-                self.state.progress.wait_at_most(seen, STALL_LOOK);
-            } else {
+            if !self.state.options.background {
                 self.flush_frozen()?;
             }
+            self.state.progress.wait_at_most(seen, STALL_LOOK);
         }
     }
 
-    /// Freezes the largest active memtable if none is frozen yet, so that there is something to flush.
+    /// Freezes the largest active memtable if none is frozen yet, so that there is something to flush; but not where
+    /// memtables are small, and it is other batches that are waited for.
     fn freeze_largest(&self) {
         let view = self.state.current().view;
-        if view.tables().any(|table| table.oldest_frozen().is_some()) {
+        let are_small = view.memtable_bytes() <= self.state.options.memory_bytes / 4;
+        if are_small || view.tables().any(|table| table.oldest_frozen().is_some()) {
             return;
         }
         if let Some(table) = view.tables().max_by_key(|table| table.active().size_bytes()) {

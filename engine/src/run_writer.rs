@@ -115,8 +115,8 @@ impl ClosedRuns<'_> {
         let folder = path::table(self.table.id);
         self.state.disk.create_dir(&folder).map_err(at("create", &folder))?;
         self.state.disk.sync_dir(path::TABLES).map_err(at("sync", path::TABLES))?;
-        let (disk, pool) = (self.state.disk.clone(), self.state.pool()?);
-        SstWriter::create(disk, self.table.id, self.state.new_run_id(), self.table.schema.clone(), pool)
+        let (disk, encoder) = (self.state.disk.clone(), self.state.encoder()?);
+        SstWriter::create(disk, self.table.id, self.state.new_run_id(), self.table.schema.clone(), encoder)
     }
 
     /// Opens the runs, their changes having these sequence numbers.

@@ -8,6 +8,7 @@
 //! - `compacting`: held by the one who compacts.
 //! - `flushing`: held by the one who flushes, so that memtables are published in order; by a backup that begins, so that
 //!   none is given up meanwhile.
+//! - `pending_bytes`: held for an addition; a leaf.
 //! - `gate`: shared by commits; a load closes it while it takes its place in the sequence.
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::read::snapshot::TableSnapshot;
+use crate::sst::writer::Encoder;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
 use crate::version::manifest::Manifest;
@@ -106,8 +108,10 @@ pub struct State {
     pub calls: Calls,
     /// Set by closing.
     pub closed: AtomicBool,
+    /// Bytes of write batches that are on their way into the memtables.
+    pub pending_bytes: Arc<Mutex<usize>>,
     /// Signalled when memtables were flushed, or the database was poisoned or closed.
-    pub progress: Signal,
+    pub progress: Arc<Signal>,
     /// Signalled when there may be something to flush or to compact.
     pub work: Signal,
     /// What happened so far.
@@ -233,6 +237,21 @@ impl Drop for WholeStep<'_> {
     }
 }
 
+/// Memory that a write batch takes on its way into the memtables; given back when it goes.
+#[derive(Debug)]
+pub struct PendingBytes {
+    bytes: usize,
+    total: Arc<Mutex<usize>>,
+    progress: Arc<Signal>,
+}
+
+impl Drop for PendingBytes {
+    fn drop(&mut self) {
+        *locked(&self.total) -= self.bytes;
+        self.progress.raise();
+    }
+}
+
 /// Takes a mutex. What a thread that panicked left behind it is whole, or the database is poisoned: see [`WholeStep`].
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -300,6 +319,28 @@ impl State {
         let pool = thread_pool(self.options.threads)?;
         // Of two that come at once, one pool is dropped again.
         Ok(self.pool.get_or_init(|| pool).clone())
+    }
+
+    /// How runs are encoded.
+    ///
+    /// # Errors
+    /// As [`State::pool`].
+    pub fn encoder(&self) -> Result<Encoder> {
+        Ok(Encoder { pool: self.pool()?, row_group_bytes: self.options.row_group_bytes() })
+    }
+
+    /// Takes memory for a write batch; `None` if it has to wait for memtables to be flushed or for other batches. One
+    /// that is alone waits for memtables only, however large it is.
+    pub fn reserve(&self, bytes: usize) -> Option<PendingBytes> {
+        let memtables = self.current().view.memtable_bytes();
+        let limit = self.options.memory_bytes / 2;
+        let mut pending = locked(&self.pending_bytes);
+        let fits = memtables + *pending + bytes <= limit;
+        if !fits && (*pending > 0 || memtables > limit) {
+            return None;
+        }
+        *pending += bytes;
+        Some(PendingBytes { bytes, total: self.pending_bytes.clone(), progress: self.progress.clone() })
     }
 
     /// A run id that was never given out.

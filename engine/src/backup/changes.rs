@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use rayon::ThreadPool;
 
 use crate::backup::contents::{Changes, TableContents};
 use crate::disk::api::Disk;
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::flush::merge_changes;
 use crate::id::RunId;
 use crate::read::merge::MergeBlock;
-use crate::sst::writer::SstWriter;
+use crate::sst::writer::{Encoder, SstWriter};
 use crate::version::run::{Run, RunMeta};
 
 /// Writes a run with this id; `None` if nothing is left of the changes.
@@ -23,7 +22,7 @@ use crate::version::run::{Run, RunMeta};
 /// The disk's; Parquet's.
 pub(super) fn write_run(
     disk: &Arc<dyn Disk>,
-    pool: &Arc<ThreadPool>,
+    encoder: &Encoder,
     table: &TableContents,
     run: RunId,
     changes: Changes,
@@ -37,7 +36,7 @@ pub(super) fn write_run(
         }
         let mut writer = match open.take() {
             Some(writer) => writer,
-            None => SstWriter::create(disk.clone(), table.id, run, table.schema.clone(), pool.clone())?,
+            None => SstWriter::create(disk.clone(), table.id, run, table.schema.clone(), encoder.clone())?,
         };
         if has_older {
             append_deletes(&mut writer, table, &block)?;

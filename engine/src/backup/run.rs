@@ -11,8 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rayon::ThreadPool;
-
 use crate::backup::changes::write_run;
 use crate::backup::contents::{Changes, Contents, TableContents};
 use crate::backup::file::{BackupOptions, Side, transfer};
@@ -24,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, SeqNo, TableId, WalId};
 use crate::recover::commit_first;
 use crate::sst::meta::FileMeta;
+use crate::sst::writer::Encoder;
 use crate::state::{State, thread_pool};
 use crate::version::manifest::{CURRENT_MANIFEST, FORMAT, Manifest, SchemaManifest, TableManifest};
 use crate::version::run::RunMeta;
@@ -88,7 +87,7 @@ enum Source<'a> {
 struct How {
     options: BackupOptions,
     wal_segment_bytes: u64,
-    pool: Arc<ThreadPool>,
+    encoder: Encoder,
 }
 
 /// One thing to do; `table` is an index.
@@ -124,7 +123,7 @@ impl<'a> Backup<'a> {
         let to = Side { disk: target, is_named: true };
         let target = TargetFolder::begin(to.disk.clone()).map_err(|error| to.failed(error))?;
         let contents = Contents::of_open(state)?;
-        let how = How { options, wal_segment_bytes: state.options.wal_segment_bytes, pool: state.pool()? };
+        let how = How { options, wal_segment_bytes: state.options.wal_segment_bytes, encoder: state.encoder()? };
         Ok(Self::new(Source::Open(state), [from, to], how, contents, target))
     }
 
@@ -143,8 +142,8 @@ impl<'a> Backup<'a> {
         TargetFolder::check(&*to.disk).map_err(|error| to.failed(error))?;
         let (contents, lock) = Contents::of_closed(&from.disk, engine).map_err(|error| from.failed(error))?;
         let target = TargetFolder::begin(to.disk.clone()).map_err(|error| to.failed(error))?;
-        let pool = thread_pool(engine.threads)?;
-        let how = How { options, wal_segment_bytes: engine.wal_segment_bytes, pool };
+        let encoder = Encoder { pool: thread_pool(engine.threads)?, row_group_bytes: engine.row_group_bytes() };
+        let how = How { options, wal_segment_bytes: engine.wal_segment_bytes, encoder };
         Ok(Self::new(Source::Closed { _lock: lock }, [from, to], how, contents, target))
     }
 
@@ -233,7 +232,7 @@ impl<'a> Backup<'a> {
 
     fn write_changes(&mut self, table: usize, changes: Changes) -> Result<()> {
         let found = &mut self.contents.tables[table];
-        let written = write_run(&self.to.disk, &self.how.pool, found, self.contents.next_run, changes);
+        let written = write_run(&self.to.disk, &self.how.encoder, found, self.contents.next_run, changes);
         let Some(run) = written.map_err(|error| self.to.failed(error))? else { return Ok(()) };
         self.contents.next_run = self.contents.next_run.next();
         files(found.id, run.meta()).for_each(|(_, meta)| self.report.copied.add(meta.bytes));

@@ -1,5 +1,5 @@
-//! Whole files as byte slices: mapped into memory, or read. The one file with `unsafe` in it but for a
-//! test's allocator that counts.
+//! Whole files as byte slices: mapped into memory, or read. The one file of the engine with `unsafe` in it but for
+//! a test's allocator that counts.
 //!
 //! In: an open file that nobody changes any more, and its length. Out: [`Bytes`] that keep the mapping alive.
 //! Invariants: [`map_whole`] and [`read_whole`] give the same bytes. The first costs page faults where it is touched,

@@ -95,6 +95,11 @@ impl OriginRuns {
         }
     }
 
+    /// Bytes in memory.
+    pub fn size_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<(u64, u64)>()
+    }
+
     /// The origins of `count` rows from `row` on; panics if there are not so many.
     pub fn get(&self, row: u64, count: u64) -> UInt64Array {
         let mut entry = self.entries.partition_point(|(first, _)| *first <= row) - 1;

@@ -44,7 +44,8 @@ pub struct Sink<'a> {
     held: Option<(Keys, RecordBatch, UInt64Array)>,
     skipped: u64,
     check_stored: bool,
-    written: OriginRuns,
+    /// Kept where the runs may become a part of a sort.
+    written: Option<OriginRuns>,
 }
 
 /// What a sink wrote.
@@ -53,8 +54,8 @@ pub struct Written<'a> {
     pub runs: ClosedRuns<'a>,
     /// Rows that were left out because of their keys.
     pub skipped: u64,
-    /// Origins of the rows in the runs.
-    pub origins: OriginRuns,
+    /// Origins of the rows in the runs, if they were kept.
+    pub origins: Option<OriginRuns>,
 }
 
 impl<'a> Sink<'a> {
@@ -72,8 +73,19 @@ impl<'a> Sink<'a> {
             held: None,
             skipped: 0,
             check_stored,
-            written: OriginRuns::default(),
+            written: None,
         }
+    }
+
+    /// Keeps the origins of the rows that it writes. Rows whose lines do not follow each other cost 16 bytes each.
+    #[must_use]
+    pub fn keeping_origins(self) -> Self {
+        Self { written: Some(OriginRuns::default()), ..self }
+    }
+
+    /// Bytes of the origins that are kept.
+    pub fn origin_bytes(&self) -> usize {
+        self.written.as_ref().map_or(0, OriginRuns::size_bytes)
     }
 
     /// Takes a block: ascending keys, stored columns and origins.
@@ -158,7 +170,7 @@ impl<'a> Sink<'a> {
             false => Vec::new(),
         };
         let Some(first) = present.iter().position(|present| *present) else {
-            self.written.push(lines);
+            self.keep(lines);
             return self.writer.append(&keys, &rows);
         };
         if self.on_conflict == OnConflict::Error {
@@ -167,8 +179,14 @@ impl<'a> Sink<'a> {
         let absent: Vec<u32> = (0u32..).zip(&present).filter(|(_, present)| !**present).map(|(row, _)| row).collect();
         self.skipped += (keys.len() - absent.len()) as u64;
         let rows = take_record_batch(&rows, &UInt32Array::from(absent.clone()))?;
-        self.written.push(&UInt64Array::from_iter_values(absent.iter().map(|row| lines.value(*row as usize))));
+        self.keep(&UInt64Array::from_iter_values(absent.iter().map(|row| lines.value(*row as usize))));
         self.writer.append(&keys.take(&absent), &rows)
+    }
+
+    fn keep(&mut self, lines: &UInt64Array) {
+        if let Some(written) = &mut self.written {
+            written.push(lines);
+        }
     }
 
     fn duplicate_of_stored(&self, key: &[u8], line: u64, origins: &Origins) -> Error {

@@ -2,9 +2,9 @@
 //!
 //! In: batches in input order. Out: blocks in key order to a [`Sink`]; of equal keys the one that came first in the
 //! input first.
-//! Invariants: at most the budget is held in memory. As long as the input is strictly ascending nothing is sorted and,
-//! after its first part, nothing is held: rows go straight into runs. If order breaks after that, those runs become
-//! one more sorted part.
+//! Invariants: at most the budget is held in memory, and about as much again while parts are merged. As long as the
+//! input is strictly ascending nothing is sorted and, after its first part, nothing is held: rows go straight into
+//! runs. If order breaks after that, those runs become one more sorted part.
 
 use std::sync::Arc;
 
@@ -21,7 +21,6 @@ use crate::load::spill::{Spill, SpillReader};
 use crate::read::cursor::{Cursor, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
-use crate::rows::canonical::compact;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, SeqRange};
@@ -33,6 +32,14 @@ use crate::version::view::TableView;
 
 /// More memory than this does not make sorting faster.
 const SORT_BYTES_MAX: usize = 256 << 20;
+/// Spilled parts that are merged at once, at most.
+const PARTS_MAX: usize = 256;
+/// Spilled parts that are merged at once even if their rows are so long that this exceeds the budget.
+const PARTS_MIN: usize = 4;
+/// Bytes of a block of sorted rows, about, unless a single row has more.
+const BLOCK_BYTES: usize = 4 << 20;
+/// Bytes that sorting takes for a row beside the row and its key: where it is, and its place in the order.
+const PLACE_BYTES: usize = size_of::<(usize, usize)>() + size_of::<u32>();
 /// An input that was in order for so long is taken to be in order.
 const PASS_BYTES_MAX: usize = 16 << 20;
 
@@ -52,13 +59,18 @@ pub struct Sorter<'a> {
     /// Where rows go without sorting, once the input was in order for more than the budget.
     passing: Option<Sink<'a>>,
     parts: Vec<Part<'a>>,
+    /// Bytes of the largest block that was spilled: a merge holds one of every part.
+    spilled_block_bytes: usize,
     /// Rows that were left out of a part that is in runs.
     skipped: u64,
+    /// How often rows in memory were spilled.
+    spills: usize,
 }
 
 /// A sorted part of the input.
 enum Part<'a> {
-    Spill(Spill),
+    /// With how often its rows were spilled.
+    Spill(Spill, u32),
     Runs(ClosedRuns<'a>, Arc<OriginRuns>),
 }
 
@@ -79,7 +91,9 @@ impl<'a> Sorter<'a> {
             last_key: None,
             passing: None,
             parts: Vec::new(),
+            spilled_block_bytes: 0,
             skipped: 0,
+            spills: 0,
         }
     }
 
@@ -92,18 +106,21 @@ impl<'a> Sorter<'a> {
         let follows = self.last_key.as_deref().is_none_or(|before| before < first);
         self.ascending &= follows && keys.first_disorder().is_none();
         self.last_key = Some(last.to_vec());
+        // An input whose lines do not follow each other is sorted, too, before their numbers take much memory.
+        let origin_bytes = self.passing.as_ref().map_or(0, Sink::origin_bytes);
+        self.ascending &= origin_bytes <= self.budget_bytes / 4;
         if !self.ascending
             && let Some(sink) = self.passing.take()
         {
             let written = sink.close(origins)?;
             self.skipped += written.skipped;
-            self.parts.push(Part::Runs(written.runs, Arc::new(written.origins)));
+            self.parts.push(Part::Runs(written.runs, Arc::new(written.origins.unwrap_or_default())));
         }
         let batch = with_origin(&self.schema, stored, lines)?;
         if let Some(sink) = &mut self.passing {
             return sink.take(&keys, &batch, origins);
         }
-        self.buffer_bytes += keys.size_bytes() + batch.get_array_memory_size();
+        self.buffer_bytes += keys.size_bytes() + batch.get_array_memory_size() + keys.len() * PLACE_BYTES;
         self.buffer.push((keys, batch));
         if !self.ascending {
             return if self.buffer_bytes < self.budget_bytes { Ok(()) } else { self.spill() };
@@ -111,7 +128,7 @@ impl<'a> Sorter<'a> {
         if self.buffer_bytes < PASS_BYTES_MAX.min(self.budget_bytes / 8) {
             return Ok(());
         }
-        let mut sink = self.sink();
+        let mut sink = self.sink().keeping_origins();
         for (keys, batch) in self.take_buffer() {
             sink.take(&keys, &batch, origins)?;
         }
@@ -125,7 +142,7 @@ impl<'a> Sorter<'a> {
     /// Those of the [`Sink`]; the disk's.
     pub fn finish(mut self, origins: &Origins) -> Result<(Written<'a>, usize)> {
         if let Some(sink) = self.passing.take() {
-            return Ok((sink.close(origins)?, 0));
+            return Ok((sink.close(origins)?, self.spills));
         }
         let mut sink = self.sink();
         if self.parts.is_empty() {
@@ -135,15 +152,14 @@ impl<'a> Sorter<'a> {
             }
         } else {
             self.spill()?;
-            let mut merge = self.merge()?;
+            let mut merge = self.merge(&self.parts)?;
             while let Some(block) = merge.next_block()? {
                 sink.take(&block.keys, &block.batch, origins)?;
             }
         }
-        let spills = self.parts.iter().filter(|part| matches!(part, Part::Spill(_))).count();
         let mut written = sink.close(origins)?;
         written.skipped += self.skipped;
-        Ok((written, spills))
+        Ok((written, self.spills))
     }
 
     fn sink(&self) -> Sink<'a> {
@@ -160,13 +176,40 @@ impl<'a> Sorter<'a> {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        let blocks = self.sorted_buffer()?.map(|block| block.map(|(_, batch)| batch));
+        let spill = self.write_spill(blocks)?;
+        self.parts.push(Part::Spill(spill, 1));
+        self.spills += 1;
+        self.merge_latest()
+    }
+
+    fn write_spill(&mut self, blocks: impl Iterator<Item = Result<RecordBatch>>) -> Result<Spill> {
         let path = path::staging(&format!("load-{}.arrow", self.state.new_run_id().0));
-        let (disk, schema) = (self.state.disk.clone(), self.schema.clone());
-        let blocks = self.sorted_buffer()?.map(|block| block.and_then(|(_, batch)| compact(batch)));
-        let spill = Spill::write(&disk, path, &schema, blocks)?;
+        let block_bytes = self.budget_bytes / (2 * PARTS_MAX);
+        let spill = Spill::write(&self.state.disk, path, &self.schema, block_bytes, blocks)?;
         self.state.counters.spills.fetch_add(1, Ordering::Relaxed);
         self.state.counters.spilled_bytes.fetch_add(spill.bytes(), Ordering::Relaxed);
-        self.parts.push(Part::Spill(spill));
+        self.spilled_block_bytes = self.spilled_block_bytes.max(spill.block_bytes());
+        Ok(spill)
+    }
+
+    /// Merges the latest parts into one as soon as there are as many of one kind as can be merged at once.
+    fn merge_latest(&mut self) -> Result<()> {
+        let at_once = (self.budget_bytes / self.spilled_block_bytes.max(1)).clamp(PARTS_MIN, PARTS_MAX);
+        while let Some(Part::Spill(_, level)) = self.parts.last() {
+            let level = *level;
+            let same = |part: &Part<'_>| matches!(part, Part::Spill(_, other) if *other == level);
+            let from = self.parts.iter().rposition(|part| !same(part)).map_or(0, |before| before + 1);
+            if self.parts.len() - from < at_once {
+                break;
+            }
+            let mut merge = self.merge(&self.parts[from..])?;
+            let blocks =
+                std::iter::from_fn(|| merge.next_block().map(|block| block.map(|block| block.batch)).transpose());
+            let spill = self.write_spill(blocks)?;
+            self.parts.truncate(from);
+            self.parts.push(Part::Spill(spill, level + 1));
+        }
         Ok(())
     }
 
@@ -183,16 +226,18 @@ impl<'a> Sorter<'a> {
             batches.push(batch);
         }
         let order = if self.ascending { (0..).take(keys.len()).collect() } else { keys.sort_order() };
-        Ok(SortedBuffer { keys, places, batches, order, at: 0 })
+        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let block_rows = (BLOCK_BYTES / (bytes / keys.len().max(1)).max(1)).clamp(1, SCAN_BATCH_ROWS);
+        Ok(SortedBuffer { keys, places, batches, order, at: 0, block_rows })
     }
 
-    /// All parts as one; of equal keys the earlier part's comes first.
-    fn merge(&self) -> Result<Merge> {
+    /// Some parts as one; of equal keys the earlier part's comes first.
+    fn merge(&self, parts: &[Part<'_>]) -> Result<Merge> {
         let table = self.snapshot.table();
         let mut cursors = Vec::new();
-        for part in &self.parts {
+        for part in parts {
             match part {
-                Part::Spill(spill) => {
+                Part::Spill(spill, _) => {
                     let codec = table.codec.clone();
                     let batches = spill.read()?;
                     let table = table.clone();
@@ -217,13 +262,14 @@ struct SortedBuffer {
     batches: Vec<RecordBatch>,
     order: Vec<u32>,
     at: usize,
+    block_rows: usize,
 }
 
 impl Iterator for SortedBuffer {
     type Item = Result<(Keys, RecordBatch)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = self.order.len().min(self.at + SCAN_BATCH_ROWS);
+        let end = self.order.len().min(self.at + self.block_rows);
         let order = self.order.get(self.at..end).filter(|order| !order.is_empty())?;
         self.at = end;
         let picks: Vec<(usize, usize)> = order.iter().map(|index| self.places[*index as usize]).collect();

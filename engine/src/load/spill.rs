@@ -16,14 +16,18 @@ use arrow::ipc::writer::StreamWriter;
 
 use crate::disk::api::{Disk, ReadFile, WriteFile, at};
 use crate::error::{Error, Result};
+use crate::rows::canonical::{batch_bytes, compact};
 
 const BUFFER_BYTES: usize = 1 << 20;
+/// Small: many spills are read at once, and large blocks pass the buffer by.
+const READ_BYTES: usize = 16 << 10;
 
 /// A spilled part.
 pub struct Spill {
     disk: Arc<dyn Disk>,
     path: String,
     bytes: u64,
+    block_bytes: usize,
 }
 
 impl fmt::Debug for Spill {
@@ -33,7 +37,8 @@ impl fmt::Debug for Spill {
 }
 
 impl Spill {
-    /// Writes sorted batches to a new file.
+    /// Writes sorted batches to a new file, in blocks of some bytes unless a single row has more; a reader holds one
+    /// block.
     ///
     /// # Errors
     /// The disk's, and those of the batches.
@@ -41,22 +46,36 @@ impl Spill {
         disk: &Arc<dyn Disk>,
         path: String,
         schema: &SchemaRef,
+        block_bytes: usize,
         batches: impl Iterator<Item = Result<RecordBatch>>,
     ) -> Result<Self> {
         let file = disk.create(&path).map_err(at("create", &path))?;
-        let mut spill = Self { disk: disk.clone(), path, bytes: 0 };
+        let mut spill = Self { disk: disk.clone(), path, bytes: 0, block_bytes: 0 };
         let counting = Counting { file, bytes: 0 };
         let failed = |error| refused("write", &spill.path, error);
         let buffered = BufWriter::with_capacity(BUFFER_BYTES, counting);
         let mut writer = StreamWriter::try_new(buffered, schema).map_err(failed)?;
+        let mut largest = 0;
         for batch in batches {
-            writer.write(&batch?).map_err(failed)?;
+            let batch = batch?;
+            let row_bytes = (batch_bytes(&batch) / batch.num_rows().max(1)).max(1);
+            let rows = (block_bytes / row_bytes).clamp(1, batch.num_rows().max(1));
+            largest = largest.max(rows * row_bytes);
+            for start in (0..batch.num_rows()).step_by(rows) {
+                let block = compact(batch.slice(start, rows.min(batch.num_rows() - start)))?;
+                writer.write(&block).map_err(failed)?;
+            }
         }
         writer.finish().map_err(failed)?;
         let buffered = writer.into_inner().map_err(failed)?;
         let counting = buffered.into_inner().map_err(|error| at("write", &spill.path)(error.into_error()))?;
-        spill.bytes = counting.bytes;
+        (spill.bytes, spill.block_bytes) = (counting.bytes, largest);
         Ok(spill)
+    }
+
+    /// Bytes of its largest block in memory, about.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
     }
 
     /// Its bytes on disk.
@@ -73,7 +92,7 @@ impl Spill {
         if file.len() != self.bytes {
             return Err(at("read", &self.path)(io::ErrorKind::UnexpectedEof.into()));
         }
-        let buffered = BufReader::with_capacity(BUFFER_BYTES / 4, FileReader { file, at: 0 });
+        let buffered = BufReader::with_capacity(READ_BYTES, FileReader { file, at: 0 });
         let stream = StreamReader::try_new(buffered, None).map_err(|error| refused("read", &self.path, error))?;
         Ok(SpillReader { path: self.path.clone(), stream })
     }
@@ -152,6 +171,7 @@ impl Read for FileReader {
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array};
+    use arrow::compute::concat_batches;
 
     use super::*;
     use crate::disk::memory::MemoryDisk;
@@ -169,10 +189,14 @@ mod tests {
             disk.fail_at(call, fault);
             let shared: Arc<dyn Disk> = Arc::new(disk);
             let batches = std::iter::once(Ok(batch.clone()));
-            let read = Spill::write(&shared, "part".to_owned(), &batch.schema(), batches)
+            // Three blocks, of which the last one is smaller.
+            let read = Spill::write(&shared, "part".to_owned(), &batch.schema(), 1 << 20, batches)
                 .and_then(|spill| spill.read()?.collect::<Result<Vec<_>>>());
             match read {
-                Ok(found) => assert_eq!(found, std::slice::from_ref(&batch)),
+                Ok(found) => {
+                    assert!(found.len() == 3 && found.iter().all(|block| batch_bytes(block) <= 1 << 20));
+                    assert_eq!(concat_batches(&batch.schema(), &found).unwrap(), batch);
+                }
                 Err(Error::Io { path, source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
                     assert_eq!(path, "part");
                     failures += 1;
@@ -194,7 +218,8 @@ mod tests {
         let disk = MemoryDisk::new();
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let batches = [batch(0), batch(100)];
-        let whole = Spill::write(&shared, "spill".into(), &batches[0].schema(), batches.clone().into_iter().map(Ok));
+        let (schema, rows) = (batches[0].schema(), batches.clone().into_iter().map(Ok));
+        let whole = Spill::write(&shared, "spill".into(), &schema, 1 << 20, rows);
         let whole = whole.unwrap();
         let read: Result<Vec<_>> = whole.read().unwrap().collect();
         assert_eq!(read.unwrap(), batches);

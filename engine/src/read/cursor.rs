@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 
 use crate::error::Result;
 use crate::memtable::table::VisibleChunk;
+use crate::rows::canonical::kept_bytes;
 use crate::rows::change::DELETED;
 use crate::rows::keys::Keys;
 use crate::sst::rows::SstRows;
@@ -51,6 +52,8 @@ pub struct Cursor {
     batch: Option<Arc<RecordBatch>>,
     at: usize,
     end: usize,
+    /// Bytes in memory of a row of the current block, on average.
+    row_bytes: usize,
     /// Counts the blocks, so that the merge knows when the batch is another one.
     block: u64,
 }
@@ -65,13 +68,15 @@ impl Cursor {
         // Sharing the chunk's keys would need a second reference type; a copy of 12-byte keys is cheap.
         let keys = Arc::new(chunk.keys.clone());
         let rows = BlockRows::Mapped(chunk.clone());
-        Ok(Self { input: Input::Done, keys, rows, batch: Some(batch), at: range.start, end: range.end, block: 0 })
+        let row_bytes = row_bytes(&batch);
+        let (at, end) = (range.start, range.end);
+        Ok(Self { input: Input::Done, keys, rows, batch: Some(batch), at, end, row_bytes, block: 0 })
     }
 
     /// Deleted keys at `range`.
     pub fn deleted(keys: Arc<Keys>, range: Range<usize>) -> Self {
         let (at, end) = (range.start, range.end);
-        Self { input: Input::Done, keys, rows: BlockRows::Deleted, batch: None, at, end, block: 0 }
+        Self { input: Input::Done, keys, rows: BlockRows::Deleted, batch: None, at, end, row_bytes: 0, block: 0 }
     }
 
     /// Batches that come one after the other.
@@ -86,6 +91,7 @@ impl Cursor {
             batch: None,
             at: 0,
             end: 0,
+            row_bytes: 0,
             block: 0,
         };
         cursor.next_block()?;
@@ -114,6 +120,11 @@ impl Cursor {
     /// Number of the current block.
     pub fn block(&self) -> u64 {
         self.block
+    }
+
+    /// Bytes in memory of a row of the current block, on average.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// The batch of the current block; `None` where all keys are deleted.
@@ -165,6 +176,7 @@ impl Cursor {
             }
             (self.at, self.end) = (0, keys.len());
             self.keys = Arc::new(keys);
+            self.row_bytes = row_bytes(&batch);
             self.batch = Some(Arc::new(batch));
             self.block += 1;
             return Ok(());
@@ -172,6 +184,11 @@ impl Cursor {
         self.input = Input::Done;
         Ok(())
     }
+}
+
+/// Bytes in memory of a row, on average.
+fn row_bytes(batch: &RecordBatch) -> usize {
+    kept_bytes(batch.columns()) / batch.num_rows().max(1)
 }
 
 /// The rows of a run with the keys of its key index.

@@ -19,6 +19,8 @@ use crate::seeded::{SeededFault, makes};
 
 /// Rows of a block that is written to a run or a spill.
 const BLOCK_ROWS: usize = 8192;
+/// Bytes of a block, about, unless a single row has more.
+const BLOCK_BYTES: usize = 4 << 20;
 
 /// What becomes of rows with equal keys in several inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,10 @@ struct BlockBuilder {
     /// For each cursor the block it was in and the buffer that is.
     buffer_of: Vec<Option<(u64, usize)>>,
     picks: Vec<(usize, usize)>,
+    /// Bytes of the rows picked.
+    bytes: usize,
+    /// Bytes of batches that no cursor stands on any more and of which rows were picked, perhaps only a few.
+    passed_bytes: usize,
     keys: Keys,
     deleted: Keys,
 }
@@ -84,7 +90,15 @@ struct BlockBuilder {
 impl BlockBuilder {
     fn new(cursors: usize, key_width: Option<usize>) -> Self {
         let (keys, deleted) = (Keys::new(key_width), Keys::new(key_width));
-        Self { buffers: Vec::new(), buffer_of: vec![None; cursors], picks: Vec::new(), keys, deleted }
+        Self {
+            buffers: Vec::new(),
+            buffer_of: vec![None; cursors],
+            picks: Vec::new(),
+            bytes: 0,
+            passed_bytes: 0,
+            keys,
+            deleted,
+        }
     }
 
     /// Index of the buffer that holds a cursor's current batch.
@@ -93,6 +107,9 @@ impl BlockBuilder {
             && block == cursor.block()
         {
             return buffer;
+        }
+        if self.buffer_of[index].is_some() {
+            self.passed_bytes += cursor.row_bytes() * cursor.batch().map_or(0, |batch| batch.num_rows());
         }
         let buffer = self.buffers.len();
         self.buffers.extend(cursor.batch().cloned());
@@ -118,7 +135,7 @@ impl Merge {
     /// # Errors
     /// Whatever reading meets.
     pub fn next_block(&mut self) -> Result<Option<MergeBlock>> {
-        while !self.heap.is_empty() && self.block.picks.len() < self.options.batch_rows {
+        while !self.heap.is_empty() && self.room(0) > 0 {
             self.step()?;
         }
         if self.block.picks.is_empty() && self.block.deleted.is_empty() {
@@ -128,6 +145,14 @@ impl Merge {
         let block = std::mem::replace(&mut self.block, BlockBuilder::new(self.cursors.len(), width));
         let batch = gather(&self.options.schema, &block.buffers, &block.picks)?;
         Ok(Some(MergeBlock { batch, keys: block.keys, deleted: block.deleted }))
+    }
+
+    /// How many rows of some bytes the block still takes.
+    fn room(&self, row_bytes: usize) -> usize {
+        let block = &self.block;
+        let rows = self.options.batch_rows.saturating_sub(block.picks.len() + block.deleted.len());
+        let bytes = BLOCK_BYTES.saturating_sub(block.bytes);
+        if bytes == 0 || block.passed_bytes > BLOCK_BYTES { 0 } else { rows.min(bytes / row_bytes.max(1)) }
     }
 
     /// Takes the keys of the top cursor that come before all others; then settles a key that others have as well.
@@ -140,8 +165,8 @@ impl Merge {
         if tied {
             range = cursor.at()..cursor.at() + 1;
         }
-        let room = self.options.batch_rows - self.block.picks.len();
-        range.end = range.end.min(range.start + room);
+        let room = self.room(cursor.row_bytes());
+        range.end = range.end.min(range.start + room.max(1));
         if tied && self.options.equal == Equal::First {
             return self.settle(top);
         }
@@ -169,6 +194,7 @@ impl Merge {
 
     fn pick(&mut self, index: usize, range: std::ops::Range<usize>) {
         let cursor = &self.cursors[index];
+        self.block.bytes += range.len() * cursor.row_bytes();
         for at in range {
             match cursor.row(at) {
                 Some(row) => {

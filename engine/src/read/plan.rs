@@ -14,7 +14,7 @@ use arrow::compute::take_record_batch;
 use crate::error::Result;
 use crate::memtable::table::VisibleChunk;
 use crate::read::merge::Merge;
-use crate::read::snapshot::{SCAN_BATCH_ROWS, Scan, TableSnapshot};
+use crate::read::snapshot::{Scan, TableSnapshot, merged_batch_rows};
 use crate::read::source::{KeyInterval, Source};
 use crate::rows::change::DELETED;
 use crate::version::run::Run;
@@ -80,10 +80,9 @@ impl MergePart {
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.
     pub fn open(&self, projection: &[usize]) -> Result<Scan> {
-        let mut cursors = Vec::with_capacity(self.sources.len());
-        for source in &self.sources {
-            cursors.push(source.clone().open(projection, SCAN_BATCH_ROWS)?);
-        }
+        let batch_rows = merged_batch_rows(self.sources.len());
+        let open = |source: &Source| source.clone().open(projection, batch_rows);
+        let cursors = self.sources.iter().map(open).collect::<Result<_>>()?;
         Ok(Scan::new(Merge::new(cursors, self.snapshot.merge_options(projection)?)))
     }
 

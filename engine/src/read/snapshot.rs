@@ -20,6 +20,11 @@ use crate::version::view::TableView;
 /// Rows of a batch that a scan gives, at most.
 pub const SCAN_BATCH_ROWS: usize = 8192;
 
+/// Rows of a batch of each of some sources that are merged: fewer, the more there are, since each holds one.
+pub fn merged_batch_rows(sources: usize) -> usize {
+    (4 * SCAN_BATCH_ROWS / sources.max(1)).clamp(SCAN_BATCH_ROWS / 16, SCAN_BATCH_ROWS)
+}
+
 /// A table at one sequence number. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TableSnapshot {
@@ -93,12 +98,12 @@ impl TableSnapshot {
     /// # Errors
     /// [`Error::Corrupt`]; the disk's.
     pub fn scan(&self, range: &KeyInterval, projection: &[usize]) -> Result<Scan> {
-        let mut cursors = Vec::new();
+        let mut parts = Vec::new();
         for source in Source::all(&self.table, self.seq)? {
-            if let Some(part) = source.within(range)? {
-                cursors.push(part.open(projection, SCAN_BATCH_ROWS)?);
-            }
+            parts.extend(source.within(range)?);
         }
+        let batch_rows = merged_batch_rows(parts.len());
+        let cursors = parts.into_iter().map(|part| part.open(projection, batch_rows)).collect::<Result<_>>()?;
         Ok(Scan::new(Merge::new(cursors, self.merge_options(projection)?)))
     }
 

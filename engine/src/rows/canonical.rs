@@ -93,8 +93,13 @@ fn list_buffers(data: &ArrayData, list: &mut Vec<(usize, usize)>) {
     data.child_data().iter().for_each(|child| list_buffers(child, list));
 }
 
+/// Bytes that an exact copy of a batch takes, whatever its columns are slices of.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| needed_bytes(column)).sum()
+}
+
 /// Bytes that an exact copy of an array takes.
-fn needed_bytes(array: &dyn Array) -> usize {
+pub(crate) fn needed_bytes(array: &dyn Array) -> usize {
     let (row_count, bits) = (array.len(), array.len().div_ceil(8));
     let values = match (Physical::of(array.data_type()), array.data_type()) {
         (Some(Physical::Boolean), _) => bits,

@@ -14,7 +14,7 @@ use arrow::datatypes::Schema;
 
 use crate::error::{Error, Mismatch, Result};
 use crate::id::TableId;
-use crate::rows::canonical::{canonicalize_keys, compact};
+use crate::rows::canonical::{batch_bytes, canonicalize_keys, compact};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
@@ -69,6 +69,11 @@ impl WriteBatch {
     pub fn delete(&mut self, table: &str, keys: RecordBatch) -> &mut Self {
         self.changes.push((table.to_owned(), Operation::Delete, keys));
         self
+    }
+
+    /// Bytes of its rows.
+    pub fn size_bytes(&self) -> usize {
+        self.changes.iter().map(|(_, _, rows)| batch_bytes(rows)).sum()
     }
 
     /// The changes in the order they were added: table, operation, rows.

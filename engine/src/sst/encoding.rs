@@ -20,12 +20,20 @@ use parquet::file::properties::{
 use parquet::schema::types::ColumnDescriptor;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::rows::canonical::needed_bytes;
+
 /// Rows of every row group but the last: what a scan takes as one piece of work, and a dictionary's reach.
 pub const ROW_GROUP_ROWS: usize = 131_072;
 
 /// Rows of every page but the last of a row group: what a lookup of one row decodes per column. As many as a batch of
 /// a scan has, so that pages, batches and row groups end at the same rows.
 pub const PAGE_ROWS: usize = 8_192;
+
+/// Bytes of a page, about, unless a single value has more.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Rows that are encoded at once, if they are not large.
+const WRITE_BATCH_ROWS: usize = 1024;
 
 /// Rows that decide.
 pub const SAMPLE_ROWS: usize = 65_536;
@@ -49,6 +57,7 @@ pub fn properties(schema: &SchemaRef, key: &[usize], sample: &RecordBatch) -> Re
         .set_compression(Compression::LZ4_RAW)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(rows_at_once(sample))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_bloom_filter_enabled(false)
@@ -67,6 +76,14 @@ pub fn properties(schema: &SchemaRef, key: &[usize], sample: &RecordBatch) -> Re
         builder = encode_column(builder, descriptor, sample.column(column), place == Some(0));
     }
     Ok(builder.set_sorting_columns(Some(sorting.into_iter().flatten().collect())).build())
+}
+
+/// Rows after which the writer looks at the size of a page: fewer than its default of 1,024 where values are so large
+/// that these would make a page of many megabytes.
+fn rows_at_once(sample: &RecordBatch) -> usize {
+    let largest = sample.columns().iter().map(|column| needed_bytes(column)).max().unwrap_or(0);
+    let value_bytes = largest / sample.num_rows().max(1);
+    (PAGE_BYTES / value_bytes.max(1)).clamp(1, WRITE_BATCH_ROWS)
 }
 
 /// Sets dictionary and encoding of one column that is not nested; `sorted` says whether its values ascend.

@@ -1,34 +1,41 @@
 //! Writes one Parquet file from sorted batches, its row groups encoded column by column on a thread pool.
 //!
-//! In: batches of one schema. Out: one synced file; row groups of [`ROW_GROUP_ROWS`] rows, the last one smaller.
+//! In: batches of one schema. Out: one synced file; row groups of [`ROW_GROUP_ROWS`] rows, or of fewer that have
+//! [`Target::row_group_bytes`] in memory, or [`COLUMN_BYTES`] for each column, the last one smaller.
 //! Invariants: at most [`IN_FLIGHT_MAX`] row groups are being encoded while the next one is gathered, so memory is
 //! bounded by three of them; no gathered batch keeps alive string buffers it does not use. It works on a pool of one
 //! thread and from within the pool, too: who waits for a column helps to encode.
 //! Bytes: FORMAT.md, "SST".
 
 use std::collections::VecDeque;
+use std::io::sink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use rayon::{ThreadPool, Yield};
 
 use crate::disk::api::{Disk, at};
 use crate::error::{Error, Result};
 use crate::id::RunId;
+use crate::rows::canonical::batch_bytes;
 use crate::sst::checksum::{HashedFile, HashingFile};
 use crate::sst::encoding::{ROW_GROUP_ROWS, SAMPLE_ROWS, properties};
 
 /// Row groups that are being encoded at one time.
 const IN_FLIGHT_MAX: usize = 2;
+/// Bytes that a row group has for each column, at least, however little memory there is: a column of a row group takes
+/// about a kilobyte in the footer, which readers hold.
+const COLUMN_BYTES: usize = 16 << 10;
 
 /// What a file is written for and with.
 #[derive(Clone)]
@@ -41,6 +48,8 @@ pub struct Target {
     pub run: RunId,
     /// The file's name while it is written.
     pub path: String,
+    /// Bytes in memory of a row group's rows, about, unless a single row has more or there are very many columns.
+    pub row_group_bytes: usize,
 }
 
 /// A Parquet file being written.
@@ -52,6 +61,7 @@ pub struct ParquetFile {
     rows: u64,
     gathered: Vec<RecordBatch>,
     gathered_rows: usize,
+    gathered_bytes: usize,
     in_flight: VecDeque<EncodingRowGroup>,
     /// Made when the first row group is there to decide the encodings.
     open: Option<OpenFile>,
@@ -59,17 +69,17 @@ pub struct ParquetFile {
 
 struct OpenFile {
     writer: SerializedFileWriter<HashingFile>,
-    columns: ArrowRowGroupWriterFactory,
-    row_groups: usize,
+    columns: Arc<[ColumnEncoder]>,
     /// Rows whose row groups are written.
     written_rows: u64,
 }
 
 impl ParquetFile {
     /// A file of no rows; it is created on disk when its first row group is full.
-    pub fn new(target: Target, schema: SchemaRef, key: Vec<usize>) -> Self {
+    pub fn new(mut target: Target, schema: SchemaRef, key: Vec<usize>) -> Self {
+        target.row_group_bytes = target.row_group_bytes.max(COLUMN_BYTES * schema.fields().len());
         let (gathered, in_flight) = (Vec::new(), VecDeque::new());
-        Self { target, schema, key, rows: 0, gathered, gathered_rows: 0, in_flight, open: None }
+        Self { target, schema, key, rows: 0, gathered, gathered_rows: 0, gathered_bytes: 0, in_flight, open: None }
     }
 
     /// Rows so far.
@@ -100,14 +110,17 @@ impl ParquetFile {
         let types = batch.columns().iter().map(|column| column.data_type());
         assert!(types.eq(self.schema.fields().iter().map(|field| field.data_type())), "a batch of the file's columns");
         self.rows += batch.num_rows() as u64;
+        let row_bytes = batch_bytes(batch).div_ceil(batch.num_rows().max(1)).max(1);
         let mut start = 0;
         while start < batch.num_rows() {
-            let rows = (batch.num_rows() - start).min(ROW_GROUP_ROWS - self.gathered_rows);
+            let room = self.target.row_group_bytes.saturating_sub(self.gathered_bytes) / row_bytes;
+            let rows = (batch.num_rows() - start).min(ROW_GROUP_ROWS - self.gathered_rows).min(room.max(1));
             let columns = batch.columns().iter().map(|column| compact(&column.slice(start, rows))).collect();
             self.gathered.push(RecordBatch::try_new(self.schema.clone(), columns)?);
             self.gathered_rows += rows;
+            self.gathered_bytes += rows * row_bytes;
             start += rows;
-            if self.gathered_rows == ROW_GROUP_ROWS {
+            if self.gathered_rows == ROW_GROUP_ROWS || self.gathered_bytes + row_bytes > self.target.row_group_bytes {
                 self.start_row_group()?;
             }
         }
@@ -145,13 +158,10 @@ impl ParquetFile {
         {
             open.write(oldest, &self.target)?;
         }
-        let writers = open.columns.create_column_writers(open.row_groups);
-        let writers = writers.map_err(|error| self.target.refused(error))?;
-        open.row_groups += 1;
-        self.open = Some(open);
-        self.gathered_rows = 0;
+        (self.gathered_rows, self.gathered_bytes) = (0, 0);
         let batches = std::mem::take(&mut self.gathered);
-        self.in_flight.push_back(EncodingRowGroup::start(&self.target.pool, &self.schema, writers, &batches));
+        self.in_flight.push_back(EncodingRowGroup::start(&self.target.pool, &open.columns, &batches));
+        self.open = Some(open);
         Ok(())
     }
 
@@ -167,9 +177,12 @@ impl ParquetFile {
         let refused = |error| self.target.refused(error);
         let properties = properties(&self.schema, &self.key, &sample).map_err(refused)?;
         let file = HashingFile::create(&*self.target.disk, &self.target.path)?;
+        let shared = Arc::new(properties.clone());
+        let encoder = |field: &FieldRef| ColumnEncoder::new(field.clone(), shared.clone());
+        let columns = self.schema.fields().iter().map(encoder).collect::<Result<_, _>>().map_err(refused)?;
         let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties)).map_err(refused)?;
-        let (writer, columns) = writer.into_serialized_writer().map_err(refused)?;
-        Ok(OpenFile { writer, columns, row_groups: 0, written_rows: 0 })
+        let (writer, _) = writer.into_serialized_writer().map_err(refused)?;
+        Ok(OpenFile { writer, columns, written_rows: 0 })
     }
 }
 
@@ -202,6 +215,33 @@ impl OpenFile {
     }
 }
 
+/// Makes the encoders of one column. They take megabytes before they see a value, so they are made when their column's
+/// turn has come, not for all columns of a row group at once.
+struct ColumnEncoder {
+    field: FieldRef,
+    writers: ArrowRowGroupWriterFactory,
+}
+
+impl ColumnEncoder {
+    fn new(field: FieldRef, properties: Arc<WriterProperties>) -> Result<Self, ParquetError> {
+        let schema = Arc::new(Schema::new(vec![field.clone()]));
+        let parquet = ArrowSchemaConverter::new().convert(&schema)?;
+        // Only a file makes them; this one keeps nothing.
+        let file = SerializedFileWriter::new(sink(), parquet.root_schema_ptr(), properties)?;
+        Ok(Self { field, writers: ArrowRowGroupWriterFactory::new(&file, schema) })
+    }
+
+    fn encode(&self, arrays: &[ArrayRef]) -> EncodedColumn {
+        let mut writers = self.writers.create_column_writers(0)?;
+        for array in arrays {
+            for (writer, leaf) in writers.iter_mut().zip(compute_leaves(&self.field, array)?) {
+                writer.write(&leaf)?;
+            }
+        }
+        writers.into_iter().map(ArrowColumnWriter::close).collect()
+    }
+}
+
 /// The encoded leaves of one column.
 type EncodedColumn = Result<Vec<ArrowColumnChunk>, ParquetError>;
 
@@ -216,15 +256,13 @@ struct EncodingRowGroup {
 }
 
 impl EncodingRowGroup {
-    fn start(pool: &ThreadPool, schema: &SchemaRef, writers: Vec<ArrowColumnWriter>, batches: &[RecordBatch]) -> Self {
-        let columns = schema.fields().len();
+    fn start(pool: &ThreadPool, encoders: &Arc<[ColumnEncoder]>, batches: &[RecordBatch]) -> Self {
+        let columns = encoders.len();
         let (sender, encoded) = bounded(columns);
-        let mut writers = writers.into_iter();
-        for (index, field) in schema.fields().iter().enumerate() {
-            let writers = writers.by_ref().take(leaves(field.data_type())).collect();
+        for index in 0..columns {
             let arrays = batches.iter().map(|batch| batch.column(index).clone()).collect();
-            let (field, sender) = (field.clone(), sender.clone());
-            pool.spawn(move || encode_and_send(index, &field, arrays, writers, &sender));
+            let (encoders, sender) = (encoders.clone(), sender.clone());
+            pool.spawn(move || encode_and_send(index, &encoders[index], arrays, &sender));
         }
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         Self { rows, memory_bytes: memory_bytes(batches), columns, encoded }
@@ -267,41 +305,19 @@ impl EncodingRowGroup {
 /// Encodes one column; a panic drops the sender, which is how the receiver learns of it, and stays out of the pool.
 fn encode_and_send(
     index: usize,
-    field: &FieldRef,
+    encoder: &ColumnEncoder,
     arrays: Vec<ArrayRef>,
-    writers: Vec<ArrowColumnWriter>,
     sender: &Sender<(usize, EncodedColumn)>,
 ) {
-    if let Ok(column) = catch_unwind(AssertUnwindSafe(|| encode(field, &arrays, writers))) {
+    if let Ok(column) = catch_unwind(AssertUnwindSafe(|| encoder.encode(&arrays))) {
         // A receiver that is gone was dropped with an unfinished file.
         drop(arrays);
         sender.send((index, column)).ok();
     }
 }
 
-fn encode(field: &FieldRef, arrays: &[ArrayRef], mut writers: Vec<ArrowColumnWriter>) -> EncodedColumn {
-    for array in arrays {
-        for (writer, leaf) in writers.iter_mut().zip(compute_leaves(field, array)?) {
-            writer.write(&leaf)?;
-        }
-    }
-    writers.into_iter().map(ArrowColumnWriter::close).collect()
-}
-
 fn memory_bytes(batches: &[RecordBatch]) -> u64 {
     batches.iter().map(|batch| batch.get_array_memory_size() as u64).sum()
-}
-
-/// How many Parquet columns a column takes.
-fn leaves(data_type: &DataType) -> usize {
-    match data_type {
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => leaves(field.data_type()),
-        DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
-        _ => 1,
-    }
 }
 
 /// The same values without string buffers of which they use less than a half: views produced by `take` and the like

@@ -1,8 +1,8 @@
 //! Reads rows of a verified Parquet file by position.
 //!
 //! In: a range of positions, columns. Out: batches of exactly the types the table has.
-//! Invariants: pages without a wanted row are neither read nor decoded; a panic of the decoder is an error; what is
-//! read is as many rows as were asked for, or an error.
+//! Invariants: a batch of large rows has fewer of them; pages without a wanted row are neither read nor decoded; a panic
+//! of the decoder is an error; what is read is as many rows as were asked for, or an error.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -17,14 +17,18 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
     RowSelector,
 };
+use parquet::basic::Type;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Damage, Error, Result};
 use crate::sst::checksum::in_memory;
 use crate::sst::page_header::{HEADER_START_BYTES, check_page};
 use crate::sst::verified_file::VerifiedFile;
+
+/// A batch has no more bytes than if its rows had so many each, unless it is a single row: rows may have megabytes.
+const ROW_BYTES: usize = 512;
 
 /// Decodes the footer and the page index of a file and compares them with what the file must hold.
 ///
@@ -114,6 +118,8 @@ impl SstRows {
             None
         } else {
             let (row_groups, selection) = select(metadata, &range);
+            let row_bytes = row_bytes(metadata.metadata(), &row_groups, projection);
+            let batch_rows = batch_rows.min((batch_rows.saturating_mul(ROW_BYTES) / row_bytes).max(1));
             let mask = ProjectionMask::roots(metadata.parquet_schema(), projection.iter().copied());
             Some(source.guard(|| {
                 let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source.clone(), metadata.clone())
@@ -163,6 +169,35 @@ impl Iterator for SstRows {
         }
         next
     }
+}
+
+/// Bytes in memory of a row of some columns, in the row group where rows are largest.
+fn row_bytes(metadata: &ParquetMetaData, row_groups: &[usize], projection: &[usize]) -> usize {
+    let wanted = |leaf: usize| projection.contains(&metadata.file_metadata().schema_descr().get_column_root_idx(leaf));
+    let of = |row_group: &usize| {
+        let row_group = metadata.row_group(*row_group);
+        let columns = row_group.columns().iter().enumerate().filter(|(leaf, _)| wanted(*leaf));
+        let bytes: i64 = columns.map(|(_, column)| decoded_bytes(column)).fold(0, i64::saturating_add);
+        in_memory(u64::try_from(bytes / row_group.num_rows().max(1)).unwrap_or(0))
+    };
+    row_groups.iter().map(of).max().unwrap_or(0).max(1)
+}
+
+/// Bytes in memory of the values of a column of a row group. A dictionary has each of its values once on disk, so the
+/// bytes there say little.
+fn decoded_bytes(column: &ColumnChunkMetaData) -> i64 {
+    let width = match column.column_type() {
+        Type::BOOLEAN => 1,
+        Type::INT32 | Type::FLOAT => 4,
+        Type::INT64 | Type::DOUBLE => 8,
+        Type::INT96 => 12,
+        Type::FIXED_LEN_BYTE_ARRAY => i64::from(column.column_descr().type_length()),
+        Type::BYTE_ARRAY => {
+            let values = column.unencoded_byte_array_data_bytes().unwrap_or(column.uncompressed_size());
+            return values.saturating_add(column.num_values().saturating_mul(4));
+        }
+    };
+    column.num_values().saturating_mul(width)
 }
 
 /// The row groups that a range touches, and which of their rows it selects, if not all.

@@ -20,12 +20,27 @@ use crate::sst::key_index::writer::KeyIndexWriter;
 use crate::sst::meta::{DeletesMeta, FileMeta, KeyRange, SstMeta};
 use crate::sst::parquet_file::{ParquetFile, Target};
 
+/// How rows are encoded.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    /// The pool that does it.
+    pub pool: Arc<ThreadPool>,
+    /// See [`Target::row_group_bytes`].
+    pub row_group_bytes: usize,
+}
+
+impl Encoder {
+    fn target(&self, disk: Arc<dyn Disk>, run: RunId, path: String) -> Target {
+        Target { disk, pool: self.pool.clone(), run, path, row_group_bytes: self.row_group_bytes }
+    }
+}
+
 /// A run being written.
 pub struct SstWriter {
     table: TableId,
     run: RunId,
     schema: Arc<TableSchema>,
-    pool: Arc<ThreadPool>,
+    encoder: Encoder,
     sst: ParquetFile,
     keys: KeyIndexWriter,
     key_range: Option<KeyRange>,
@@ -44,14 +59,13 @@ impl SstWriter {
         table: TableId,
         run: RunId,
         schema: Arc<TableSchema>,
-        pool: Arc<ThreadPool>,
+        encoder: Encoder,
     ) -> Result<Self> {
         let mut files = Files { disk: disk.clone(), staged: Vec::new(), named: Vec::new() };
         let keys = KeyIndexWriter::create(&*disk, &files.stage(table, run, RunFile::Keys))?;
         let path = files.stage(table, run, RunFile::Sst);
-        let target = Target { disk, pool: pool.clone(), run, path };
-        let sst = ParquetFile::new(target, schema.stored().clone(), schema.key().to_vec());
-        Ok(Self { files, table, run, schema, pool, sst, keys, key_range: None, deletes: None })
+        let sst = ParquetFile::new(encoder.target(disk, run, path), schema.stored().clone(), schema.key().to_vec());
+        Ok(Self { files, table, run, schema, encoder, sst, keys, key_range: None, deletes: None })
     }
 
     /// Appends rows: stored columns, and the key of each row. Keys are greater than all before them.
@@ -77,7 +91,7 @@ impl SstWriter {
         extend(&mut range, keys);
         let mut deletes = deletes.unwrap_or_else(|| {
             let path = self.files.stage(self.table, self.run, RunFile::Deletes);
-            let target = Target { disk: self.files.disk.clone(), pool: self.pool.clone(), run: self.run, path };
+            let target = self.encoder.target(self.files.disk.clone(), self.run, path);
             ParquetFile::new(target, self.schema.key_schema(), (0..self.schema.key().len()).collect())
         });
         deletes.append(key_columns)?;

@@ -33,6 +33,9 @@ pub struct Sealed {
     pub max_seq: SeqNo,
 }
 
+/// Memory of a group that is kept for the next one.
+const GROUP_BYTES_KEPT: usize = 1 << 20;
+
 /// Why a commit failed, and whether the log can be used on.
 #[derive(Debug)]
 pub struct CommitFailure {
@@ -143,6 +146,7 @@ impl Wal {
         self.end.length += group.len() as u64;
         self.group = group;
         self.group.clear();
+        self.group.shrink_to(GROUP_BYTES_KEPT);
         Ok(())
     }
 

@@ -26,3 +26,4 @@ mod seeded;
 mod threads;
 mod two_folders;
 mod typed;
+mod wide;

@@ -22,7 +22,7 @@ use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
-use crate::sst::writer::SstWriter;
+use crate::sst::writer::{Encoder, SstWriter};
 
 const TABLE: TableId = TableId(4);
 const RUN: RunId = RunId(9);
@@ -37,6 +37,10 @@ fn disk() -> Arc<dyn Disk> {
 
 fn pool(threads: usize) -> Arc<ThreadPool> {
     Arc::new(ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
+
+fn encoder(pool: Arc<ThreadPool>) -> Encoder {
+    Encoder { pool, row_group_bytes: 64 << 20 }
 }
 
 fn file(file: RunFile) -> String {
@@ -75,7 +79,7 @@ impl Rows {
 
     /// Writes the rows as one run, `step` rows at a time.
     fn write(&self, disk: &Arc<dyn Disk>, step: usize, deletes: Option<&Self>) -> SstMeta {
-        let mut writer = SstWriter::create(disk.clone(), TABLE, RUN, self.schema.clone(), pool(2)).unwrap();
+        let mut writer = SstWriter::create(disk.clone(), TABLE, RUN, self.schema.clone(), encoder(pool(2))).unwrap();
         for start in (0..self.keys.len()).step_by(step) {
             let (keys, batch) = self.slice(start, step.min(self.keys.len() - start));
             writer.append(&keys, &batch).unwrap();

@@ -18,7 +18,9 @@ use crate::rows::schema::TableSchema;
 use crate::sst::key_index::block::Rank;
 use crate::sst::meta::KeyRange;
 use crate::sst::reader::Sst;
-use crate::sst::tests::{RUN, Rows, RunFile, TABLE, contents, disk, encode_i64, file, lineitem, names, pool, sensors};
+use crate::sst::tests::{
+    RUN, Rows, RunFile, TABLE, contents, disk, encode_i64, encoder, file, lineitem, names, pool, sensors,
+};
 use crate::sst::writer::SstWriter;
 
 pub(super) fn read(sst: &Sst, range: Range<u64>, projection: &[usize], batch_rows: usize) -> RecordBatch {
@@ -216,7 +218,7 @@ fn views_into_large_buffers_are_written_small() {
     let ids: ArrayRef = Arc::new((0..10).collect::<Int64Array>());
     let batch = RecordBatch::try_new(schema.stored().clone(), vec![ids, few]).unwrap();
     let keys = Keys::from_fixed(8, (0..10).flat_map(encode_i64).collect());
-    let mut writer = SstWriter::create(disk(), TABLE, RUN, schema, pool(1)).unwrap();
+    let mut writer = SstWriter::create(disk(), TABLE, RUN, schema, encoder(pool(1))).unwrap();
     writer.append(&keys, &batch).unwrap();
     assert!(writer.bytes() < 10_000, "{} bytes are held for ten rows", writer.bytes());
 }
@@ -227,7 +229,8 @@ fn a_pool_of_one_thread_writes_from_within_itself() {
     let disk = disk();
     let pool = pool(1);
     let meta = pool.install(|| {
-        let mut writer = SstWriter::create(disk.clone(), TABLE, RUN, rows.schema.clone(), pool.clone()).unwrap();
+        let mut writer =
+            SstWriter::create(disk.clone(), TABLE, RUN, rows.schema.clone(), encoder(pool.clone())).unwrap();
         for start in (0..450_000).step_by(50_000) {
             let (keys, batch) = rows.slice(start, 50_000);
             writer.append(&keys, &batch).unwrap();
@@ -243,7 +246,7 @@ fn a_pool_of_one_thread_writes_from_within_itself() {
 fn an_unfinished_writer_leaves_nothing() {
     let rows = lineitem(200_000);
     let disk = disk();
-    let mut writer = SstWriter::create(disk.clone(), TABLE, RUN, rows.schema.clone(), pool(2)).unwrap();
+    let mut writer = SstWriter::create(disk.clone(), TABLE, RUN, rows.schema.clone(), encoder(pool(2))).unwrap();
     writer.append(&rows.keys, &rows.batch).unwrap();
     writer.append_deletes(&rows.keys, &rows.key_columns()).unwrap();
     assert_eq!(disk.list(STAGING).unwrap().len(), 3);
@@ -257,7 +260,7 @@ fn an_unfinished_writer_leaves_nothing() {
 #[should_panic(expected = "ascend strictly from one append to the next")]
 fn keys_that_do_not_ascend_are_our_defect() {
     let rows = lineitem(10);
-    let mut writer = SstWriter::create(disk(), TABLE, RUN, rows.schema.clone(), pool(1)).unwrap();
+    let mut writer = SstWriter::create(disk(), TABLE, RUN, rows.schema.clone(), encoder(pool(1))).unwrap();
     writer.append(&rows.keys, &rows.batch).unwrap();
     writer.append(&rows.keys, &rows.batch).unwrap();
 }

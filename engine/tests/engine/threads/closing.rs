@@ -29,7 +29,9 @@ fn an_insert_that_is_refused_finds_the_row_it_was_refused_for() {
     let state = Arc::new(open(disk, options).unwrap().0);
     let answers = Arc::new(Mutex::new(Vec::new()));
     let pending = |value: &str| {
-        let batch = prepare_batch(&state, WriteBatch::new().insert("t", rows(&[(7, value.to_owned())]))).unwrap();
+        let memory = Arc::new(state.reserve(0).unwrap());
+        let batch =
+            prepare_batch(&state, WriteBatch::new().insert("t", rows(&[(7, value.to_owned())])), memory).unwrap();
         let (state, answers) = (state.clone(), answers.clone());
         let done: Done = Box::new(move |answer| {
             let found = state.snapshot("t").unwrap().get(&keys(&[7])).unwrap().is_some();

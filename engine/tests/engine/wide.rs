@@ -1,0 +1,86 @@
+//! Rows of many kilobytes under little memory: what is gathered is bounded by bytes, not by rows.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use rustling_engine::config::Options;
+use rustling_engine::database::Database;
+use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::error::Error;
+use rustling_engine::load::run::LoadOptions;
+use rustling_engine::load::sink::OnConflict;
+use rustling_engine::read::source::KeyInterval;
+use rustling_engine::rows::canonical::batch_bytes;
+use rustling_engine::rows::change::WriteBatch;
+
+use crate::fixture::{MemorySource, contents, rows, schema};
+
+const CELL: usize = 100 << 10;
+
+fn database(memory_bytes: usize) -> Database {
+    let options = Options { background: false, ..Options::with_memory(memory_bytes) };
+    let db = Database::open(Arc::new(MemoryDisk::new()), options).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    db
+}
+
+fn cell(key: i64, word: &str) -> String {
+    format!("{word} {key} ").repeat(CELL / 5)[..CELL].to_owned()
+}
+
+#[test]
+fn row_groups_and_batches_of_long_rows_have_few_of_them() {
+    let db = database(12 << 20);
+    for word in ["first", "again"] {
+        let keys = if word == "first" { 0..100 } else { 50..150 };
+        let list: Vec<(i64, String)> = keys.map(|key| (key, cell(key, word))).collect();
+        let mut source = MemorySource::new(list.chunks(20).map(rows).collect());
+        let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
+        db.load("t", &mut source, &options).unwrap();
+    }
+    for compacted in [false, true] {
+        if compacted {
+            db.compact("t").unwrap();
+        }
+        let table = db.snapshot().table("t").unwrap();
+        for run in table.table().version.runs() {
+            let metadata = run.sst().parquet_metadata().unwrap();
+            let rows = metadata.row_groups().iter().map(|row_group| row_group.num_rows()).max().unwrap();
+            assert!(rows <= 11, "{rows} rows of 100 KiB in a row group of 1 MiB");
+        }
+        let (mut count, mut largest) = (0, 0);
+        for batch in table.scan(&KeyInterval::ALL, &[0, 1]).unwrap() {
+            let batch = batch.unwrap();
+            count += batch.num_rows();
+            largest = largest.max(batch_bytes(&batch));
+            let cells = batch.column(1).as_string::<i32>();
+            assert!(cells.iter().all(|cell| cell.unwrap().len() == CELL));
+        }
+        assert!(count == 150 && largest < 5 << 20, "{count} rows, a batch of {largest} bytes");
+    }
+}
+
+#[test]
+fn a_load_of_more_parts_than_are_merged_at_once_keeps_the_last_of_equal_keys() {
+    let db = database(1 << 20);
+    // Every key comes twice, the second time half of the input later.
+    let list: Vec<(i64, String)> = (0..240).map(|row| (row * 77 % 120, cell(row, "row"))).collect();
+    let mut source = MemorySource::new(list.chunks(2).map(rows).collect());
+    let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
+    let report = db.load("t", &mut source, &options).unwrap();
+    assert!(report.spills > 16, "{} parts", report.spills);
+    assert_eq!((report.rows_read, report.rows_loaded, report.rows_skipped), (240, 120, 120));
+    assert_eq!(contents(&db).unwrap()["t"], list.into_iter().collect());
+    let written = db.report();
+    assert!(written.spills > u64::try_from(report.spills).unwrap(), "parts were merged into larger ones");
+}
+
+#[test]
+fn a_batch_that_would_take_most_of_the_memory_is_refused() {
+    let db = database(1 << 20);
+    let list: Vec<(i64, String)> = (0..11).map(|key| (key, cell(key, "row"))).collect();
+    let error = db.write(WriteBatch::new().upsert("t", rows(&list))).unwrap_err();
+    assert!(matches!(error, Error::BatchTooLarge { bytes, limit: 1_048_576 } if bytes > 11 * CELL), "{error}");
+    db.write(WriteBatch::new().upsert("t", rows(&list[..10]))).unwrap();
+    assert_eq!(contents(&db).unwrap()["t"].len(), 10);
+}

@@ -1,0 +1,151 @@
+//! Memory of queries: what each operator may take.
+//!
+//! In: requests of operators. Out: yes or no; an operator that can spill does so on a no.
+//! Invariants: requests are granted up to the limit. Operators that can spill share evenly what the others leave, but
+//! half is kept back from them: a sort that spills first merges what it has, with memory that it cannot spill. That is
+//! up to half of what it has, and it would find none where the sorts beside it have taken all.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+
+/// One part in so many is kept back from operators that can spill.
+const KEPT_BACK: usize = 2;
+
+/// A limit that operators share.
+#[derive(Debug)]
+pub(crate) struct QueryPool {
+    limit: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// Operators that can spill.
+    spilling: usize,
+    /// Bytes that these have.
+    spillable: usize,
+    /// Bytes that the others have.
+    fixed: usize,
+}
+
+impl QueryPool {
+    /// A pool of so many bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, taken: Mutex::default() }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, reservation: &MemoryReservation, bytes: usize, free: usize) -> DataFusionError {
+        DataFusionError::ResourcesExhausted(format!(
+            "{} needs {bytes} more bytes and has {}; {free} of the {} bytes for queries are free for it: give the \
+             database more memory",
+            reservation.consumer().name(),
+            reservation.size(),
+            self.limit,
+        ))
+    }
+}
+
+impl MemoryPool for QueryPool {
+    fn name(&self) -> &str {
+        "rustling"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            self.taken().spilling += 1;
+        }
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            let mut taken = self.taken();
+            taken.spilling = taken.spilling.saturating_sub(1);
+        }
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        let mut taken = self.taken();
+        *taken.of(reservation) += additional;
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        let mut taken = self.taken();
+        let bytes = taken.of(reservation);
+        *bytes = bytes.saturating_sub(shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let mut taken = self.taken();
+        let left = self.limit.saturating_sub(taken.spillable + taken.fixed);
+        let free = if reservation.consumer().can_spill() {
+            let shared = self.limit.saturating_sub(taken.fixed.max(self.limit / KEPT_BACK));
+            (shared / taken.spilling.max(1)).saturating_sub(reservation.size())
+        } else {
+            left
+        };
+        if additional > free {
+            return Err(self.refused(reservation, additional, free));
+        }
+        *taken.of(reservation) += additional;
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        let taken = self.taken();
+        taken.spillable + taken.fixed
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
+    }
+}
+
+impl Taken {
+    /// The bytes that a reservation is counted in.
+    fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
+        if reservation.consumer().can_spill() { &mut self.spillable } else { &mut self.fixed }
+    }
+}
+
+impl fmt::Display for QueryPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes for queries", self.reserved(), self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn operators_that_spill_leave_some_for_those_that_cannot() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(800));
+        let sort = |name: &str| MemoryConsumer::new(name).with_can_spill(true).register(&pool);
+        let (first, second) = (sort("first"), sort("second"));
+        let merge = MemoryConsumer::new("merge").register(&pool);
+        first.try_grow(200).unwrap();
+        second.try_grow(200).unwrap();
+        let error = first.try_grow(1).unwrap_err().to_string();
+        assert!(error.contains("first needs 1 more bytes and has 200; 0 of the 800 bytes"), "{error}");
+        merge.try_grow(400).unwrap();
+        assert!(merge.try_grow(1).is_err());
+        assert_eq!(pool.reserved(), 800);
+        first.free();
+        merge.try_grow(200).unwrap();
+        assert!(second.try_grow(1).is_err(), "half of what the merge leaves is less");
+        drop((first, merge));
+        second.try_grow(200).unwrap();
+        assert!(second.try_grow(1).is_err(), "alone it has all that is not kept back");
+        drop(second);
+        assert_eq!(pool.reserved(), 0);
+    }
+}
