@@ -272,7 +272,7 @@ fn pipe_lineitem(path: &Path, scale: usize) -> Result<()> {
         return Err("no pipe".into());
     }
     let path = path.to_owned();
-    // Its end is seen by the reader: rows are counted there.
+    // An error ends the pipe early, which shows in the number of rows.
     std::thread::spawn(move || write_lineitem(&path, scale).map_err(|error| error.to_string()));
     Ok(())
 }

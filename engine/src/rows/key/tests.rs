@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::array::types::*;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
-    Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, RecordBatch, StringArray, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, i256};
@@ -351,7 +352,12 @@ fn text_is_what_a_person_would_write() {
     let time = || TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]);
     check(&[Arc::new(time())], "2023-11-14T22:13:20");
     check(&[Arc::new(time().with_timezone("+01:00"))], "2023-11-14T23:13:20+01:00");
+    check(&[Arc::new(time().with_timezone("Mars/Olympus"))], "2023-11-14T22:13:20Z");
+    check(&[Arc::new(LargeStringArray::from(vec!["it's"]))], "'it''s'");
+    check(&[Arc::new(StringViewArray::from(vec!["it's"]))], "'it''s'");
     check(&[Arc::new(BinaryArray::from_vec(vec![&[1, 0xff]]))], "01ff");
     assert_eq!(codec(&[DataType::Int64]).text(&[1, 2, 3]), "0x010203");
+    assert_eq!(codec(&[DataType::Int64]).text(&[7; 60]), format!("0x{}", "07".repeat(60)));
+    assert_eq!(codec(&[DataType::Int64]).text(&[7; 61]), format!("0x{}…", "07".repeat(60)));
     assert!(matches!(codec(&[DataType::Int64]).decode(&Keys::from_fixed(1, vec![1])), Err(Damage::Truncated { .. })));
 }
