@@ -22,6 +22,7 @@ mod names;
 mod panics;
 mod processes;
 mod protocol;
+mod publishing;
 mod seeded;
 mod threads;
 mod two_folders;
