@@ -86,3 +86,14 @@ fn every_manifest_has_a_commit_number_of_its_own() {
         assert!(seen.insert(manifest(&disk).commit.0), "{table}");
     }
 }
+
+#[test]
+fn the_log_of_a_closed_database_ends_where_its_manifest_says() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    write(&db, "t", 1);
+    db.close().unwrap();
+    let end = manifest(&disk).wal_end;
+    assert_eq!(disk.open(&path::wal(end.segment)).unwrap().len(), end.length);
+}
