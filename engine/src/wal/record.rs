@@ -191,12 +191,13 @@ pub(super) fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const SEGMENT: WalId = WalId(3);
+    pub(crate) const SEGMENT: WalId = WalId(3);
 
-    fn log(bodies: &[&[u8]]) -> Vec<u8> {
+    /// A segment with a sync group per record.
+    pub(crate) fn log(bodies: &[&[u8]]) -> Vec<u8> {
         let mut log = Vec::new();
         for (index, body) in bodies.iter().enumerate() {
             let group_start = 40 + log.len() as u64;
