@@ -4,6 +4,11 @@
 
 use crate::error::{Error, Result};
 
+/// Columns that a table may have however little memory there is.
+const COLUMNS: usize = 64;
+/// Memory for each column of a table of more.
+const COLUMN_BYTES: usize = 128 << 10;
+
 /// How a database works. Start from [`Options::default`] and change what matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -11,10 +16,9 @@ pub struct Options {
     pub create: bool,
     /// Memory that the engine may use, in bytes (default 256 MiB): memtables and write batches on their way into them
     /// (half; then writers wait), the rows that a load sorts (then it spills), and row groups that are encoded (three of
-    /// [`Options::row_group_bytes`] for each run that is written). Not counted, because they depend on the data and not
-    /// on its amount: a batch of each run that a scan merges, a single row however large, memtables that snapshots keep
-    /// (another quarter), and what readers keep of each run, which is its footer (about a kilobyte for each column of
-    /// each row group) and the fences of its key index.
+    /// [`Options::row_group_bytes`] for each run that is written). Of what readers keep, the footers of runs have a sixteenth.
+    /// Not counted, because they depend on the data and not on its amount: a batch of each run that a scan merges, a
+    /// single row however large, memtables that snapshots keep (another quarter), the fences of key indexes.
     pub memory_bytes: usize,
     /// A memtable is flushed when it has this many bytes; at most a quarter of the memory (default 64 MiB).
     pub memtable_bytes: usize,
@@ -68,6 +72,29 @@ impl Options {
     /// memory while one is written.
     pub fn row_group_bytes(&self) -> usize {
         (self.memory_bytes / 12).clamp(1 << 20, 64 << 20)
+    }
+
+    /// Refuses tables of more columns than there is memory for. Each takes part in every row group, page and footer that
+    /// is in memory, however few its bytes; so hundreds of columns need hundreds of megabytes.
+    ///
+    /// # Errors
+    /// [`Error::TooManyColumns`].
+    pub fn check_columns(&self, table: &str, columns: usize) -> Result<()> {
+        if columns <= COLUMNS || columns <= self.memory_bytes / COLUMN_BYTES {
+            return Ok(());
+        }
+        let needed_mib = (columns * COLUMN_BYTES).div_ceil(1 << 20);
+        Err(Error::TooManyColumns { table: table.to_owned(), columns, needed_mib })
+    }
+
+    /// Bytes of decoded footers of runs that are kept for the next reader: a sixteenth of the memory.
+    pub fn footer_bytes(&self) -> usize {
+        self.memory_bytes / 16
+    }
+
+    /// Bytes that a merge of runs may hold of them at one time: an eighth of the memory, unless two runs need more.
+    pub fn merge_bytes(&self) -> usize {
+        self.memory_bytes / 8
     }
 
     /// Bytes of one write batch, at most: a quarter of the memory, as many as a memtable may have, or 1 MiB if that is

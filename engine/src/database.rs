@@ -113,6 +113,7 @@ impl Database {
         let _call = self.state.calls.begin()?;
         check_table_name(name)?;
         let schema = Arc::new(TableSchema::new(name, schema, key)?);
+        self.state.options.check_columns(name, schema.stored().fields().len())?;
         let codec = Arc::new(KeyCodec::new(name, &schema)?);
         let mut table = TableView {
             id: TableId(0),

@@ -205,6 +205,19 @@ pub enum Error {
     /// A table needs at least one column.
     #[error("a table needs at least one column")]
     NoColumns,
+    /// A table has more columns than the memory allows to encode side by side.
+    #[error(
+        "table `{table}` has {columns} columns, which need a memory limit of at least {needed_mib} MiB; \
+         open the database with that, or split the table"
+    )]
+    TooManyColumns {
+        /// The table.
+        table: String,
+        /// Its columns.
+        columns: usize,
+        /// Memory that it needs, in MiB.
+        needed_mib: usize,
+    },
     /// A batch does not have the table's columns.
     #[error("the batch does not fit table `{table}`: {mismatch}")]
     SchemaMismatch {

@@ -20,6 +20,7 @@ use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::ROW_ID;
 use crate::seeded::{SeededFault, makes};
+use crate::sst::store::Store;
 use crate::state::{Calls, Counters, Current, Publisher, Signal, State, Writer};
 use crate::sweep::sweep_folder;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -160,7 +161,8 @@ fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Res
     };
     let digest = commit_first(&*disk, &manifest, &mut wal)?;
     let writer = Writer { wal, next_seq: SeqNo(1), unannounced: None };
-    let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, View::default())?;
+    let store = Store::new(disk, options.footer_bytes());
+    let state = assemble(store, options, lock, Publisher { manifest, digest }, writer, View::default())?;
     Ok((state, OpenReport { created: true, ..OpenReport::default() }))
 }
 
@@ -205,12 +207,14 @@ pub struct ReadBack {
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::FormatTooNew`], [`Error::UnknownFeature`], the disk's.
-pub fn read_back(disk: &Arc<dyn Disk>, options: &Options, id: ManifestId) -> Result<ReadBack> {
+pub fn read_back(store: &Arc<Store>, options: &Options, id: ManifestId) -> Result<ReadBack> {
+    let disk = store.disk();
     let (manifest, digest) = read_manifest(&**disk, id)?;
     check_previous(&**disk, &manifest)?;
     let mut tables = BTreeMap::new();
     for table in &manifest.tables {
-        tables.insert(table.id, open_table(disk, &manifest, table)?);
+        options.check_columns(&table.name, table.schema.column_ids.len())?;
+        tables.insert(table.id, open_table(store, &manifest, table)?);
     }
     let known_end = Some(manifest.wal_end);
     let mut visit = |place: RecordPlace<'_>, seq: SeqNo, changes: &[RawChanges<'_>]| {
@@ -228,7 +232,8 @@ fn recover(
     lock: Box<dyn DiskLock>,
     id: ManifestId,
 ) -> Result<(State, OpenReport)> {
-    let ReadBack { manifest, digest, tables, replayed } = read_back(&disk, &options, id)?;
+    let store = Store::new(disk.clone(), options.footer_bytes());
+    let ReadBack { manifest, digest, tables, replayed } = read_back(&store, &options, id)?;
     // A copy of a database may lack the folders that were empty.
     create_folders(&*disk)?;
     // The process before may have died before it had synced the manifest's name, and what is swept may be what is found
@@ -243,7 +248,7 @@ fn recover(
     let report = OpenReport { created: false, replayed: replayed.writes, torn: replayed.torn, swept: swept.files };
     let writer = Writer { wal, next_seq: last_seq.next(), unannounced: None };
     let view = View::new(tables.into_values());
-    let state = assemble(disk, options, lock, Publisher { manifest, digest }, writer, view)?;
+    let state = assemble(store, options, lock, Publisher { manifest, digest }, writer, view)?;
     crate::state::locked(&state.obsolete).extend(swept.kept);
     tracing::info!(?report, "opened the database");
     Ok((state, report))
@@ -278,14 +283,14 @@ fn check_announced(manifest: &Manifest, digest: Digest, replayed: &Replayed) -> 
     }
 }
 
-fn open_table(disk: &Arc<dyn Disk>, manifest: &Manifest, table: &TableManifest) -> Result<TableView> {
+fn open_table(store: &Arc<Store>, manifest: &Manifest, table: &TableManifest) -> Result<TableView> {
     let path = path::manifest(manifest.id);
     let schema = table.schema.schema(&path, &table.name)?;
     let codec = KeyCodec::new(&table.name, &schema)
         .map_err(|error| Error::corrupt(&*path, Damage::Refused(Box::new(error))))?;
     let mut runs = Vec::with_capacity(table.runs.len());
     for meta in &table.runs {
-        runs.push(Arc::new(Run::open(disk, table.id, &schema, meta.clone())?));
+        runs.push(Arc::new(Run::open(store, table.id, &schema, meta.clone())?));
     }
     let version =
         Arc::new(TableVersion::new(runs, table.flushed_through).map_err(|damage| Error::corrupt(path, damage))?);
@@ -343,7 +348,7 @@ fn last_row_id(keys: &Keys) -> i64 {
 }
 
 fn assemble(
-    disk: Arc<dyn Disk>,
+    store: Arc<Store>,
     options: Options,
     lock: Box<dyn DiskLock>,
     publisher: Publisher,
@@ -353,7 +358,8 @@ fn assemble(
     let visible = SeqNo(writer.next_seq.0 - 1);
     let next_run = AtomicU64::new(publisher.manifest.next_run.0);
     Ok(State {
-        disk,
+        disk: store.disk().clone(),
+        store,
         options,
         pool: OnceLock::new(),
         current: RwLock::new(Current { view: Arc::new(view), visible }),

@@ -126,7 +126,7 @@ impl ClosedRuns<'_> {
     pub fn open(&self, seqs: SeqRange) -> Result<Vec<Arc<Run>>> {
         let open = |files: &SstMeta| {
             let meta = RunMeta { files: files.clone(), min_seq: seqs.first, max_seq: seqs.last };
-            Run::open(&self.state.disk, self.table.id, &self.table.schema, meta).map(Arc::new)
+            Run::open(&self.state.store, self.table.id, &self.table.schema, meta).map(Arc::new)
         };
         self.files.iter().map(open).collect()
     }

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::read::snapshot::TableSnapshot;
+use crate::sst::store::Store;
 use crate::sst::writer::Encoder;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
@@ -78,6 +79,8 @@ pub struct Obsolete {
 pub struct State {
     /// The folder.
     pub disk: Arc<dyn Disk>,
+    /// Its runs' files.
+    pub store: Arc<Store>,
     /// The choices it was opened with.
     pub options: Options,
     /// The pool that encodes, started when it is needed first; see [`State::pool`].

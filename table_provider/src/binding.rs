@@ -4,17 +4,18 @@
 //! Invariants: the address is unique per binding; registering it twice changes nothing. Neither the registered store
 //! nor the facts about runs keep a run alive.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::Statistics;
+use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use parquet::file::metadata::ParquetMetaData;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use rustling_engine::database::Database;
 use rustling_engine::id::RunId;
 use rustling_engine::version::run::Run;
@@ -29,8 +30,8 @@ pub struct Binding {
     database: Arc<Database>,
     store: Arc<RunStore>,
     url: ObjectStoreUrl,
-    /// Facts about runs, found once; those of runs that are gone are dropped when one is added.
-    facts: Mutex<HashMap<RunId, (Weak<Run>, RunFacts)>>,
+    /// Facts about runs, which never change and whose ids are never given again.
+    facts: Cache<RunId, RunFacts, FactBytes>,
 }
 
 /// What a scan needs to know of a run.
@@ -51,7 +52,9 @@ impl Binding {
         let random = RandomState::new().hash_one(std::process::id());
         let url = ObjectStoreUrl::parse(format!("rustling://{random:016x}"))?;
         let store = Arc::new(RunStore::new(&database));
-        Ok(Arc::new(Self { database, store, url, facts: Mutex::default() }))
+        // So few that the cache is not split: those of a run of very many columns must find room in it.
+        let facts = Cache::with_weighter(32, database.options().footer_bytes() as u64, FactBytes);
+        Ok(Arc::new(Self { database, store, url, facts }))
     }
 
     /// The database.
@@ -76,9 +79,8 @@ impl Binding {
     /// # Errors
     /// The engine's, if the footer cannot be read.
     pub fn facts(&self, run: &Arc<Run>, schema: &SchemaRef) -> Result<RunFacts> {
-        let lock = || self.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = lock().get(&run.id()) {
-            return Ok(known.clone());
+        if let Some(known) = self.facts.get(&run.id()) {
+            return Ok(known);
         }
         let footer = run.sst().parquet_metadata().map_err(external)?;
         let mut statistics = DFParquetMetadata::statistics_from_parquet_metadata(&footer, schema)?;
@@ -90,9 +92,18 @@ impl Binding {
             }
         }
         let facts = RunFacts { statistics: Arc::new(statistics), footer: without_float_bounds(footer)? };
-        let mut known = lock();
-        known.retain(|_, (run, _)| run.strong_count() > 0);
-        known.insert(run.id(), (Arc::downgrade(run), facts.clone()));
+        self.facts.insert(run.id(), facts.clone());
         Ok(facts)
+    }
+}
+
+/// Bytes in memory of what is known of a run.
+#[derive(Clone, Debug)]
+struct FactBytes;
+
+impl Weighter<RunId, RunFacts> for FactBytes {
+    fn weight(&self, _: &RunId, facts: &RunFacts) -> u64 {
+        let columns = facts.statistics.column_statistics.len() * size_of::<ColumnStatistics>();
+        (facts.footer.memory_size() + columns) as u64
     }
 }

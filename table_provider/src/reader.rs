@@ -91,11 +91,11 @@ impl AsyncFileReader for RunReader {
         self.bytes_scanned
             .add(ranges.iter().map(|range| usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)).sum());
         self.reads.add(wide.len());
-        let (run, time) = (self.run.clone(), self.read_time.clone());
+        let (run, footer, time) = (self.run.clone(), self.footer.clone(), self.read_time.clone());
         async move {
             let read = blocking(move || {
                 let _timer = time.timer();
-                read(&run, &ranges, &wide)
+                read(&run, &footer, &ranges, &wide)
             });
             read.await.map_err(external)?
         }
@@ -130,11 +130,16 @@ fn coalesce(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 /// Reads `wide` and gives the parts of it that are `ranges`.
-fn read(run: &Run, ranges: &[Range<u64>], wide: &[Range<u64>]) -> Result<Vec<Bytes>, ParquetError> {
+fn read(
+    run: &Run,
+    footer: &ParquetMetaData,
+    ranges: &[Range<u64>],
+    wide: &[Range<u64>],
+) -> Result<Vec<Bytes>, ParquetError> {
     let sst = run.sst();
     let checked = |range: &Range<u64>| -> Result<Bytes, EngineError> {
         let bytes = sst.sst().read(range.clone())?;
-        sst.check_pages(range.start, &bytes)?;
+        sst.check_pages(footer, range.start, &bytes)?;
         Ok(bytes)
     };
     let read: Vec<Bytes> = wide.iter().map(checked).collect::<Result<_, _>>().map_err(external)?;

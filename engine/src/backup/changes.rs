@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use crate::backup::contents::{Changes, TableContents};
-use crate::disk::api::Disk;
 use crate::error::{Error, Result};
 use crate::flush::merge_changes;
 use crate::id::RunId;
 use crate::read::merge::MergeBlock;
+use crate::sst::store::Store;
 use crate::sst::writer::{Encoder, SstWriter};
 use crate::version::run::{Run, RunMeta};
 
@@ -21,7 +21,7 @@ use crate::version::run::{Run, RunMeta};
 /// # Errors
 /// The disk's; Parquet's.
 pub(super) fn write_run(
-    disk: &Arc<dyn Disk>,
+    store: &Arc<Store>,
     encoder: &Encoder,
     table: &TableContents,
     run: RunId,
@@ -36,7 +36,7 @@ pub(super) fn write_run(
         }
         let mut writer = match open.take() {
             Some(writer) => writer,
-            None => SstWriter::create(disk.clone(), table.id, run, table.schema.clone(), encoder.clone())?,
+            None => SstWriter::create(store.disk().clone(), table.id, run, table.schema.clone(), encoder.clone())?,
         };
         if has_older {
             append_deletes(&mut writer, table, &block)?;
@@ -46,7 +46,7 @@ pub(super) fn write_run(
     }
     let Some(writer) = open else { return Ok(None) };
     let meta = RunMeta { files: writer.finish()?, min_seq: changes.seqs.first, max_seq: changes.seqs.last };
-    Run::open(disk, table.id, &table.schema, meta).map(Some)
+    Run::open(store, table.id, &table.schema, meta).map(Some)
 }
 
 fn append_deletes(writer: &mut SstWriter, table: &TableContents, block: &MergeBlock) -> Result<()> {

@@ -19,6 +19,7 @@ use crate::recover::{check_folder, newest_manifest, read_back};
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::run_writer::SeqRange;
+use crate::sst::store::Store;
 use crate::state::{Current, State, locked};
 use crate::version::run::Run;
 use crate::version::view::TableView;
@@ -109,7 +110,7 @@ impl Contents {
             Err(error) => return Err(at("lock", path::LOCK)(error)),
         };
         let id = newest_manifest(&**disk)?.ok_or_else(no_database)?;
-        let found = read_back(disk, options, id)?;
+        let found = read_back(&Store::new(disk.clone(), options.footer_bytes()), options, id)?;
         let seq = found.manifest.last_seq.max(found.replayed.last_seq);
         let contents = Self {
             seq,

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, SeqNo, TableId, WalId};
 use crate::recover::commit_first;
 use crate::sst::meta::FileMeta;
+use crate::sst::store::Store;
 use crate::sst::writer::Encoder;
 use crate::state::{State, thread_pool};
 use crate::version::manifest::{CURRENT_MANIFEST, FORMAT, Manifest, SchemaManifest, TableManifest};
@@ -232,7 +233,8 @@ impl<'a> Backup<'a> {
 
     fn write_changes(&mut self, table: usize, changes: Changes) -> Result<()> {
         let found = &mut self.contents.tables[table];
-        let written = write_run(&self.to.disk, &self.how.encoder, found, self.contents.next_run, changes);
+        let store = Store::new(self.to.disk.clone(), 0);
+        let written = write_run(&store, &self.how.encoder, found, self.contents.next_run, changes);
         let Some(run) = written.map_err(|error| self.to.failed(error))? else { return Ok(()) };
         self.contents.next_run = self.contents.next_run.next();
         files(found.id, run.meta()).for_each(|(_, meta)| self.report.copied.add(meta.bytes));

@@ -2,14 +2,15 @@
 //!
 //! In: memtable chunks, runs, deleted keys, spilled rows. Out: keys in order, and the batches that their rows lie in.
 //! Invariants: keys ascend over all blocks of a cursor (strictly, but for spilled rows, where equal keys keep the
-//! order of the input); a cursor that is not exhausted stands on a key.
+//! order of the input); a cursor that is not exhausted stands on a key. One that is asleep stands on a key from which on
+//! its rows begin; it reads nothing, and holds nothing, until a merge gets there.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::error::Result;
+use crate::error::{Damage, Error, Result};
 use crate::memtable::table::VisibleChunk;
 use crate::rows::canonical::kept_bytes;
 use crate::rows::change::DELETED;
@@ -30,6 +31,8 @@ pub trait KeyedBatches: Send {
 enum Input {
     /// Everything is in the first block.
     Done,
+    /// The rows of a run, not begun: the projection, and rows of a batch.
+    Asleep(Arc<Run>, Vec<usize>, usize),
     /// More blocks follow.
     Batches(Box<dyn KeyedBatches>),
 }
@@ -103,8 +106,33 @@ impl Cursor {
     /// # Errors
     /// [`crate::error::Error::Corrupt`], or the disk's.
     pub fn run(run: Arc<Run>, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<Self> {
+        if range == (0..run.rows())
+            && let Some(keys) = &run.meta().files.key_range
+        {
+            let mut first = Keys::new(run.sst().key_index().width());
+            first.push(&keys.min);
+            let mut cursor = Self::deleted(Arc::new(first), 0..1);
+            cursor.input = Input::Asleep(run, projection.to_vec(), batch_rows);
+            return Ok(cursor);
+        }
         let rows = run.sst().rows(range.clone(), projection, batch_rows)?;
         Self::batches(Box::new(RunBatches { run, rows, at: range.start }))
+    }
+
+    /// Begins to read if it has not; `true` then, and it may stand on a higher key, or on none.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`], or the disk's.
+    pub fn wake(&mut self) -> Result<bool> {
+        let Input::Asleep(run, projection, batch_rows) = &self.input else { return Ok(false) };
+        let (run, first) = (run.clone(), self.keys.clone());
+        let rows = run.sst().rows(0..run.rows(), projection, *batch_rows)?;
+        *self = Self::batches(Box::new(RunBatches { run: run.clone(), rows, at: 0 }))?;
+        // A merge relies on what the manifest said.
+        if !self.is_exhausted() && self.key() < first.get(0) {
+            return Err(Error::corrupt(run.sst().sst().path(), Damage::KeyOrder { row: 0 }));
+        }
+        Ok(true)
     }
 
     /// Whether there is a key left.
@@ -181,7 +209,7 @@ impl Cursor {
             self.block += 1;
             return Ok(());
         }
-        self.input = Input::Done;
+        (self.input, self.batch) = (Input::Done, None);
         Ok(())
     }
 }

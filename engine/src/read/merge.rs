@@ -158,6 +158,10 @@ impl Merge {
     /// Takes the keys of the top cursor that come before all others; then settles a key that others have as well.
     fn step(&mut self) -> Result<()> {
         let top = self.heap[0];
+        if self.cursors[top].wake()? {
+            self.settle_top();
+            return Ok(());
+        }
         let next = self.runner_up();
         let cursor = &self.cursors[top];
         let mut range = cursor.below(next.map(|next| self.cursors[next].key()));
@@ -184,6 +188,10 @@ impl Merge {
         while let Some(index) = self.heap.first().copied() {
             if self.cursors[index].key() != key {
                 break;
+            }
+            if self.cursors[index].wake()? {
+                self.settle_top();
+                continue;
             }
             let next = self.cursors[index].at() + 1;
             self.cursors[index].advance_to(next)?;

@@ -30,7 +30,7 @@ pub const ROW_GROUP_ROWS: usize = 131_072;
 pub const PAGE_ROWS: usize = 8_192;
 
 /// Bytes of a page, about, unless a single value has more.
-const PAGE_BYTES: usize = 1 << 20;
+pub const PAGE_BYTES: usize = 1 << 20;
 
 /// Rows that are encoded at once, if they are not large.
 const WRITE_BATCH_ROWS: usize = 1024;

@@ -15,6 +15,8 @@ pub mod parquet_file;
 pub mod key_index;
 
 // A whole run.
+pub mod store;
+
 pub mod writer;
 
 mod page_header;

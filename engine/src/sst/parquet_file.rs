@@ -3,7 +3,7 @@
 //! In: batches of one schema. Out: one synced file; row groups of [`ROW_GROUP_ROWS`] rows, or of fewer that have
 //! [`Target::row_group_bytes`] in memory, or [`COLUMN_BYTES`] for each column, the last one smaller.
 //! Invariants: at most [`IN_FLIGHT_MAX`] row groups are being encoded while the next one is gathered, so memory is
-//! bounded by three of them; no gathered batch keeps alive string buffers it does not use. It works on a pool of one
+//! bounded by three of them (fewer where many columns make a row group larger); no gathered batch keeps alive string buffers it does not use. It works on a pool of one
 //! thread and from within the pool, too: who waits for a column helps to encode.
 //! Bytes: FORMAT.md, "SST".
 
@@ -63,6 +63,8 @@ pub struct ParquetFile {
     gathered_rows: usize,
     gathered_bytes: usize,
     in_flight: VecDeque<EncodingRowGroup>,
+    /// Row groups that may be in flight while the next one is gathered.
+    in_flight_max: usize,
     /// Made when the first row group is there to decide the encodings.
     open: Option<OpenFile>,
 }
@@ -77,9 +79,21 @@ struct OpenFile {
 impl ParquetFile {
     /// A file of no rows; it is created on disk when its first row group is full.
     pub fn new(mut target: Target, schema: SchemaRef, key: Vec<usize>) -> Self {
+        let memory_bytes = (IN_FLIGHT_MAX + 1) * target.row_group_bytes;
         target.row_group_bytes = target.row_group_bytes.max(COLUMN_BYTES * schema.fields().len());
-        let (gathered, in_flight) = (Vec::new(), VecDeque::new());
-        Self { target, schema, key, rows: 0, gathered, gathered_rows: 0, gathered_bytes: 0, in_flight, open: None }
+        let in_flight_max = (memory_bytes / target.row_group_bytes).saturating_sub(1);
+        Self {
+            target,
+            schema,
+            key,
+            rows: 0,
+            gathered: Vec::new(),
+            gathered_rows: 0,
+            gathered_bytes: 0,
+            in_flight: VecDeque::new(),
+            in_flight_max,
+            open: None,
+        }
     }
 
     /// Rows so far.
@@ -153,14 +167,20 @@ impl ParquetFile {
             Some(open) => open,
             None => self.open_file()?,
         };
-        if self.in_flight.len() == IN_FLIGHT_MAX
+        if self.in_flight.len() >= self.in_flight_max.max(1)
             && let Some(oldest) = self.in_flight.pop_front()
         {
             open.write(oldest, &self.target)?;
         }
         (self.gathered_rows, self.gathered_bytes) = (0, 0);
         let batches = std::mem::take(&mut self.gathered);
-        self.in_flight.push_back(EncodingRowGroup::start(&self.target.pool, &open.columns, &batches));
+        let started = EncodingRowGroup::start(&self.target.pool, &open.columns, &batches);
+        if self.in_flight_max == 0 {
+            drop(batches);
+            open.write(started, &self.target)?;
+        } else {
+            self.in_flight.push_back(started);
+        }
         self.open = Some(open);
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! One run, open for reading.
 //!
 //! In: the manifest's [`SstMeta`] and the table's schema. Out: rows by position, positions by key, deleted keys.
-//! Invariants: constant after open but for what was verified or decoded already, which only grows. What is missing or
+//! Invariants: constant after open but for what was verified already, which only grows. What is missing or
 //! of another length is found at open; damage inside of a file when its bytes are first used.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -13,7 +13,6 @@ use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-use crate::disk::api::Disk;
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::TableId;
@@ -23,7 +22,8 @@ use crate::sst::checksum::in_memory;
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::SstMeta;
 use crate::sst::page_header::check_page;
-use crate::sst::rows::{SstRows, load_metadata};
+use crate::sst::rows::{SstRows, load_metadata, merged_bytes};
+use crate::sst::store::{FileId, Store};
 use crate::sst::verified_file::VerifiedFile;
 
 /// A run's files, open.
@@ -41,13 +41,15 @@ impl Sst {
     ///
     /// # Errors
     /// A file is missing, has another length, or the key index is of another run; the disk refuses.
-    pub fn open(disk: &Arc<dyn Disk>, table: TableId, schema: Arc<TableSchema>, meta: SstMeta) -> Result<Self> {
+    pub fn open(store: &Arc<Store>, table: TableId, schema: Arc<TableSchema>, meta: SstMeta) -> Result<Self> {
+        let disk = &**store.disk();
         let path = |file| path::run(table, meta.run, file);
-        let keys = KeyIndex::open(&**disk, path(RunFile::Keys), &meta)?;
+        let keys = KeyIndex::open(disk, path(RunFile::Keys), &meta)?;
         check_width(&keys, &schema).map_err(|damage| Error::corrupt(path(RunFile::Keys), damage))?;
-        let open = |file, bytes, checksums, rows, schema| -> Result<TableFile> {
-            let file = Arc::new(VerifiedFile::open(&**disk, path(file), bytes, checksums)?);
-            Ok(TableFile { file, rows, schema, metadata: OnceLock::new() })
+        let open = |kind, bytes, checksums, rows, schema| -> Result<TableFile> {
+            let file = Arc::new(VerifiedFile::open(disk, path(kind), bytes, checksums)?);
+            let id = FileId { table, run: meta.run, file: kind };
+            Ok(TableFile { store: store.clone(), id, file, rows, schema })
         };
         let sst = open(RunFile::Sst, meta.sst.bytes, keys.sst_checksums()?, meta.rows, schema.stored().clone())?;
         let deletes = match &meta.deletes {
@@ -83,7 +85,7 @@ impl Sst {
         &self.sst.file
     }
 
-    /// The SST's footer with its page index, decoded once.
+    /// The SST's footer with its page index. Cost: it is decoded, unless it is kept; see [`Store`].
     ///
     /// # Errors
     /// The file is damaged, or holds other rows or columns; the disk refuses.
@@ -91,14 +93,22 @@ impl Sst {
         Ok(self.sst.metadata()?.metadata().clone())
     }
 
-    /// Checks the headers of the SST's pages that lie in `bytes`, a range of the file from `start`, before a decoder
-    /// believes the lengths in them. Cost: a look at the pages of the row groups that the bytes touch.
+    /// Bytes that a merge of its rows holds of it at one time, about: a page of each column, and the footer.
     ///
     /// # Errors
-    /// A header is damaged, as is the footer; the disk refuses.
-    pub fn check_pages(&self, start: u64, bytes: &[u8]) -> Result<()> {
-        let metadata = self.sst.metadata()?.metadata();
-        page_starts(metadata, start..start.saturating_add(bytes.len() as u64)).try_for_each(|page| {
+    /// As [`Sst::parquet_metadata`].
+    pub fn merged_bytes(&self) -> Result<usize> {
+        Ok(merged_bytes(&self.sst.metadata()?))
+    }
+
+    /// Checks the headers of the SST's pages that lie in `bytes`, a range of the file from `start`, before a decoder
+    /// believes the lengths in them; `footer` is the SST's. Cost: a look at the pages of the row groups that the bytes
+    /// touch.
+    ///
+    /// # Errors
+    /// A header is damaged.
+    pub fn check_pages(&self, footer: &ParquetMetaData, start: u64, bytes: &[u8]) -> Result<()> {
+        page_starts(footer, start..start.saturating_add(bytes.len() as u64)).try_for_each(|page| {
             let page_bytes = bytes.get(in_memory(page - start)..).unwrap_or_default();
             check_page(page_bytes).map_err(|damage| Error::corrupt_at(self.sst.file.path(), page, damage))
         })
@@ -169,19 +179,16 @@ fn check_width(keys: &KeyIndex, schema: &TableSchema) -> Result<(), Damage> {
 /// A Parquet file of the run.
 #[derive(Debug)]
 struct TableFile {
+    store: Arc<Store>,
+    id: FileId,
     file: Arc<VerifiedFile>,
     rows: u64,
     schema: SchemaRef,
-    metadata: OnceLock<ArrowReaderMetadata>,
 }
 
 impl TableFile {
-    fn metadata(&self) -> Result<&ArrowReaderMetadata> {
-        if let Some(metadata) = self.metadata.get() {
-            return Ok(metadata);
-        }
-        let loaded = load_metadata(&self.file, &self.schema, self.rows)?;
-        Ok(self.metadata.get_or_init(|| loaded))
+    fn metadata(&self) -> Result<ArrowReaderMetadata> {
+        self.store.footer(self.id, || load_metadata(&self.file, &self.schema, self.rows))
     }
 
     fn rows(&self, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<SstRows> {
@@ -190,6 +197,6 @@ impl TableFile {
             return Err(Error::corrupt(self.file.path(), damage));
         }
         let schema: &Schema = &self.schema;
-        SstRows::start(&self.file, self.metadata()?, schema, range, projection, batch_rows)
+        SstRows::start(&self.file, &self.metadata()?, schema, range, projection, batch_rows)
     }
 }

@@ -19,11 +19,14 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Damage, Error, Result};
 use crate::sst::checksum::in_memory;
+use crate::sst::encoding::{PAGE_BYTES, PAGE_ROWS};
 use crate::sst::page_header::{HEADER_START_BYTES, check_page};
 use crate::sst::verified_file::VerifiedFile;
 
@@ -169,6 +172,19 @@ impl Iterator for SstRows {
         }
         next
     }
+}
+
+/// Bytes that a reader of all rows holds at one time, about: a page of each column and the footer.
+pub fn merged_bytes(metadata: &ArrowReaderMetadata) -> usize {
+    let metadata = metadata.metadata();
+    let page = |row_group: &RowGroupMetaData| {
+        let bytes: i64 = row_group.columns().iter().map(decoded_bytes).fold(0, i64::saturating_add);
+        let rows = usize::try_from(row_group.num_rows()).unwrap_or(usize::MAX).max(1);
+        let row_bytes = in_memory(u64::try_from(bytes).unwrap_or(0)) / rows;
+        // A page of wide values is full of bytes before it is full of rows.
+        row_bytes.saturating_mul(rows.min(PAGE_ROWS)).min(row_bytes.max(PAGE_BYTES * row_group.num_columns()))
+    };
+    metadata.memory_size() + metadata.row_groups().iter().map(page).max().unwrap_or(0)
 }
 
 /// Bytes in memory of a row of some columns, in the row group where rows are largest.

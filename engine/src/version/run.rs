@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::api::Disk;
 use crate::error::Result;
 use crate::id::{RunId, SeqNo, TableId};
 use crate::rows::key::KeyCodec;
@@ -15,6 +14,7 @@ use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
+use crate::sst::store::Store;
 
 /// Deleted keys that are read at once.
 const DELETED_BATCH_ROWS: usize = 8192;
@@ -44,8 +44,8 @@ impl Run {
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`] if a file is missing, has another length, or its key index does not fit.
-    pub fn open(disk: &Arc<dyn Disk>, table: TableId, schema: &Arc<TableSchema>, meta: RunMeta) -> Result<Self> {
-        let sst = Sst::open(disk, table, schema.clone(), meta.files.clone())?;
+    pub fn open(store: &Arc<Store>, table: TableId, schema: &Arc<TableSchema>, meta: RunMeta) -> Result<Self> {
+        let sst = Sst::open(store, table, schema.clone(), meta.files.clone())?;
         Ok(Self { meta, sst, deleted: OnceLock::new() })
     }
 

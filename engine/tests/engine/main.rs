@@ -6,6 +6,7 @@
 mod allocations;
 mod backup;
 mod backup_faults;
+mod compaction;
 mod crash;
 mod damage;
 mod dump;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Field, Schema};
 use rustling_engine::config::Options;
 use rustling_engine::database::Database;
+use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error;
 use rustling_engine::load::run::LoadOptions;
@@ -83,4 +85,25 @@ fn a_batch_that_would_take_most_of_the_memory_is_refused() {
     assert!(matches!(error, Error::BatchTooLarge { bytes, limit: 1_048_576 } if bytes > 11 * CELL), "{error}");
     db.write(WriteBatch::new().upsert("t", rows(&list[..10]))).unwrap();
     assert_eq!(contents(&db).unwrap()["t"].len(), 10);
+}
+
+#[test]
+fn columns_beyond_the_memory_are_refused_where_a_table_is_made_and_where_one_is_opened() {
+    let columns = |count: usize| {
+        let fields = (0..count).map(|column| Field::new(format!("c{column}"), DataType::Int64, column > 0));
+        Schema::new(fields.collect::<Vec<_>>())
+    };
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let open = |memory_bytes| {
+        Database::open(disk.clone(), Options { background: false, ..Options::with_memory(memory_bytes) })
+    };
+    let db = open(16 << 20).unwrap();
+    let refused = db.create_table("t", &columns(129), &["c0"]).unwrap_err();
+    assert!(matches!(refused, Error::TooManyColumns { columns: 129, needed_mib: 17, .. }), "{refused}");
+    db.create_table("t", &columns(128), &["c0"]).unwrap();
+    db.close().unwrap();
+    let refused = open(15 << 20).unwrap_err();
+    assert!(matches!(refused, Error::TooManyColumns { columns: 128, needed_mib: 16, .. }), "{refused}");
+    let small = open(16 << 20).unwrap();
+    small.create_table("u", &columns(64), &["c0"]).unwrap();
 }

@@ -22,6 +22,7 @@ use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
+use crate::sst::store::Store;
 use crate::sst::writer::{Encoder, SstWriter};
 
 const TABLE: TableId = TableId(4);
@@ -91,7 +92,7 @@ impl Rows {
     }
 
     fn open(&self, disk: &Arc<dyn Disk>, meta: &SstMeta) -> Result<Sst> {
-        Sst::open(disk, TABLE, self.schema.clone(), meta.clone())
+        Sst::open(&Store::new(disk.clone(), 1 << 20), TABLE, self.schema.clone(), meta.clone())
     }
 }
 

@@ -1,0 +1,87 @@
+//! Where the files of runs lie, and what is kept of them in memory.
+//!
+//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers.
+//! Invariants: what is kept stays within its bytes, whatever the number of runs, row groups and columns; a footer that
+//! is dropped lives as long as someone reads with it and is decoded again when it is next needed. Runs never change
+//! and their ids are never given again, so what is kept is never stale.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::disk::api::Disk;
+use crate::disk::path::RunFile;
+use crate::error::Result;
+use crate::id::{RunId, TableId};
+
+/// Bytes in memory of a column's Arrow field and its place in the decoder, about.
+const FIELD_BYTES: usize = 512;
+/// How many footers to expect: so few that the cache is not split, for one of very many columns must find room in it.
+const FOOTERS: usize = 32;
+
+/// A Parquet file of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The table.
+    pub table: TableId,
+    /// The run.
+    pub run: RunId,
+    /// Which of its files.
+    pub file: RunFile,
+}
+
+/// The files of a database's runs.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    footers: Cache<FileId, ArrowReaderMetadata, FooterBytes>,
+}
+
+impl Store {
+    /// The files on a disk; at most `kept_bytes` of decoded footers are kept.
+    pub fn new(disk: Arc<dyn Disk>, kept_bytes: usize) -> Arc<Self> {
+        let footers = Cache::with_weighter(FOOTERS, kept_bytes as u64, FooterBytes);
+        Arc::new(Self { disk, footers })
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The footer of a file, decoded by `load` unless it is kept.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn footer(
+        &self,
+        file: FileId,
+        load: impl FnOnce() -> Result<ArrowReaderMetadata>,
+    ) -> Result<ArrowReaderMetadata> {
+        if let Some(kept) = self.footers.get(&file) {
+            return Ok(kept);
+        }
+        let loaded = load()?;
+        self.footers.insert(file, loaded.clone());
+        Ok(loaded)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (footers, bytes) = (self.footers.len(), self.footers.weight());
+        f.debug_struct("Store").field("footers", &footers).field("footer_bytes", &bytes).finish_non_exhaustive()
+    }
+}
+
+/// Bytes in memory of a footer.
+#[derive(Clone, Debug)]
+struct FooterBytes;
+
+impl Weighter<FileId, ArrowReaderMetadata> for FooterBytes {
+    fn weight(&self, _: &FileId, footer: &ArrowReaderMetadata) -> u64 {
+        (footer.metadata().memory_size() + footer.schema().fields().len() * FIELD_BYTES) as u64
+    }
+}
