@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Columns that a table may have however little memory there is.
 const COLUMNS: usize = 64;
 /// Memory for each column of a table of more.
-const COLUMN_BYTES: usize = 128 << 10;
+const COLUMN_BYTES: usize = 64 << 10;
 
 /// How a database works. Start from [`Options::default`] and change what matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl Options {
         if columns <= COLUMNS || columns <= self.memory_bytes / COLUMN_BYTES {
             return Ok(());
         }
-        let needed_mib = (columns * COLUMN_BYTES).div_ceil(1 << 20);
-        Err(Error::TooManyColumns { table: table.to_owned(), columns, needed_mib })
+        let (needed_mib, limit_mib) = ((columns * COLUMN_BYTES).div_ceil(1 << 20), self.memory_bytes >> 20);
+        Err(Error::TooManyColumns { table: table.to_owned(), columns, needed_mib, limit_mib })
     }
 
     /// Bytes of decoded footers of runs that are kept for the next reader: a sixteenth of the memory.

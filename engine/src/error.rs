@@ -207,16 +207,18 @@ pub enum Error {
     NoColumns,
     /// A table has more columns than the memory allows to encode side by side.
     #[error(
-        "table `{table}` has {columns} columns, which need a memory limit of at least {needed_mib} MiB; \
-         open the database with that, or split the table"
+        "table `{table}` has {columns} columns, which need {needed_mib} MiB of memory for the engine; it has {limit_mib} \
+         MiB, half of the database's limit: open the database with a higher one, or split the table"
     )]
     TooManyColumns {
         /// The table.
         table: String,
         /// Its columns.
         columns: usize,
-        /// Memory that it needs, in MiB.
+        /// Memory of the engine that they need, in MiB.
         needed_mib: usize,
+        /// Memory that the engine has, in MiB.
+        limit_mib: usize,
     },
     /// A batch does not have the table's columns.
     #[error("the batch does not fit table `{table}`: {mismatch}")]
