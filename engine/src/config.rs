@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Columns that a table may have however little memory there is.
 const COLUMNS: usize = 64;
 /// Memory for each column of a table of more.
-const COLUMN_BYTES: usize = 64 << 10;
+const COLUMN_BYTES: usize = 256 << 10;
 
 /// How a database works. Start from [`Options::default`] and change what matters.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ pub(crate) const DEFAULT_WORKLOADS: [&str; 11] = [
     "large writes",
     "wide rows",
     "wide load",
+    "2000 columns",
     "columns",
     "load",
     "scan",
@@ -98,7 +99,9 @@ pub(crate) fn work(db: &Db, task: &Task<'_>) -> Result<(usize, String)> {
         "large writes" => write_burst(db, task, 5_000),
         "wide rows" => write_wide(db, task),
         "wide load" => load(db, &csv, WIDE, &["id"]),
-        "columns" => write_columns(db, task),
+        "2000 columns" => write_columns(db, task, 2000),
+        // As many as there may be.
+        "columns" => write_columns(db, task, i64::try_from(task.limit / (512 << 10))?),
         "load" => load(db, &csv, NARROW, &["id"]),
         "lineitem" => {
             let (_, outcome) = load(db, &csv, LINEITEM, &["l_orderkey", "l_linenumber"])?;
@@ -154,26 +157,25 @@ fn write_wide(db: &Db, task: &Task<'_>) -> Result<(usize, String)> {
     Ok((rows * MIB, format!("{rows} rows, compacted, {counted}")))
 }
 
-/// A table of 2,000 columns.
-fn write_columns(db: &Db, task: &Task<'_>) -> Result<(usize, String)> {
-    const COLUMNS: i64 = 2000;
+/// A table of many columns.
+fn write_columns(db: &Db, task: &Task<'_>, columns: i64) -> Result<(usize, String)> {
     const BATCH_ROWS: i64 = 200;
-    let fields = (0..COLUMNS).map(|column| Field::new(format!("c{column}"), DataType::Int64, column > 0));
+    let fields = (0..columns).map(|column| Field::new(format!("c{column}"), DataType::Int64, column > 0));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     db.create_table("t", &schema, &["c0"])?;
-    let batch_bytes = COLUMNS * BATCH_ROWS * 8;
+    let batch_bytes = columns * BATCH_ROWS * 8;
     let batches = i64::try_from(task.bytes())? / batch_bytes;
     for batch in 0..batches {
         let column = |column: i64| {
             let values = (0..BATCH_ROWS).map(|row| (batch * BATCH_ROWS + row) * 7919 % 1_000_003 + column * 31);
             Arc::new(Int64Array::from_iter_values(values)) as ArrayRef
         };
-        let rows = RecordBatch::try_new(schema.clone(), (0..COLUMNS).map(column).collect())?;
+        let rows = RecordBatch::try_new(schema.clone(), (0..columns).map(column).collect())?;
         db.engine().write(WriteBatch::new().upsert("t", rows))?;
     }
     db.engine().compact("t")?;
-    let counted = query(db, "SELECT count(*), sum(c7), max(c1999) FROM t")?;
-    Ok((usize::try_from(batches * batch_bytes)?, format!("{} rows, compacted, {counted}", batches * BATCH_ROWS)))
+    let counted = query(db, &format!("SELECT count(*), sum(c7), max(c{}) FROM t", columns - 1))?;
+    Ok((usize::try_from(batches * batch_bytes)?, format!("{} rows of {columns} columns, compacted, {counted}", batches * BATCH_ROWS)))
 }
 
 /// Makes runs and memtables that overlap, so that a scan has to merge.

@@ -97,13 +97,13 @@ fn columns_beyond_the_memory_are_refused_where_a_table_is_made_and_where_one_is_
     let open = |memory_bytes| {
         Database::open(disk.clone(), Options { background: false, ..Options::with_memory(memory_bytes) })
     };
-    let db = open(8 << 20).unwrap();
+    let db = open(32 << 20).unwrap();
     let refused = db.create_table("t", &columns(129), &["c0"]).unwrap_err();
-    assert!(matches!(refused, Error::TooManyColumns { columns: 129, needed_mib: 9, limit_mib: 8, .. }), "{refused}");
+    assert!(matches!(refused, Error::TooManyColumns { columns: 129, needed_mib: 33, limit_mib: 32, .. }), "{refused}");
     db.create_table("t", &columns(128), &["c0"]).unwrap();
     db.close().unwrap();
-    let refused = open(7 << 20).unwrap_err();
-    assert!(matches!(refused, Error::TooManyColumns { columns: 128, needed_mib: 8, limit_mib: 7, .. }), "{refused}");
-    let small = open(8 << 20).unwrap();
+    let refused = open(31 << 20).unwrap_err();
+    assert!(matches!(refused, Error::TooManyColumns { columns: 128, needed_mib: 32, limit_mib: 31, .. }), "{refused}");
+    let small = open(32 << 20).unwrap();
     small.create_table("u", &columns(64), &["c0"]).unwrap();
 }
