@@ -24,7 +24,7 @@ use crate::{MIB, Result};
 /// An empty database and one query: what others are compared with.
 pub(crate) const EMPTY: &str = "empty";
 /// What is measured unless something is named.
-pub(crate) const DEFAULT_WORKLOADS: [&str; 11] = [
+pub(crate) const DEFAULT_WORKLOADS: [&str; 12] = [
     "small writes",
     "large writes",
     "wide rows",
@@ -175,7 +175,10 @@ fn write_columns(db: &Db, task: &Task<'_>, columns: i64) -> Result<(usize, Strin
     }
     db.engine().compact("t")?;
     let counted = query(db, &format!("SELECT count(*), sum(c7), max(c{}) FROM t", columns - 1))?;
-    Ok((usize::try_from(batches * batch_bytes)?, format!("{} rows of {columns} columns, compacted, {counted}", batches * BATCH_ROWS)))
+    Ok((
+        usize::try_from(batches * batch_bytes)?,
+        format!("{} rows of {columns} columns, compacted, {counted}", batches * BATCH_ROWS),
+    ))
 }
 
 /// Makes runs and memtables that overlap, so that a scan has to merge.
