@@ -145,7 +145,7 @@ fn flush_all(state: &State) -> Result<()> {
 
 fn compact_one(state: &State) -> Result<()> {
     let view = state.current().view;
-    let due = view.tables().find(|table| untidy_runs(table.version.runs()) >= state.options.compact_runs);
+    let due = view.tables().find(|table| untidy_runs(&table.version, 0) >= state.options.compact_runs);
     let due = due.map(|table| table.id);
     drop(view);
     if let Some(id) = due {

@@ -1,30 +1,38 @@
 //! Rewrites the runs of a table into runs that do not overlap.
 //!
-//! In: the runs of a version. Out: runs with each live key once, no deleted keys; published in place of the inputs.
-//! Invariants: what is rewritten together are neighbours in age, so the result has a place in the order of runs; deleted
+//! In: the runs of a version. Out: runs with the live rows, no deleted keys; published in place of the inputs.
+//! Invariants: which rows are live follows from keys alone, and must be what the deletion vectors say. Rows that die
+//! while it runs are found by the keys of the runs that came, before the result takes the place of its inputs. Besides, what is rewritten together are neighbours in age, so the result has a place in the order of runs; deleted
 //! keys go only with the oldest runs, where nothing is left that they would have to hide; runs that are flushed
 //! meanwhile are newer and stay on top. If merging all runs at once takes too much memory, neighbours are rewritten
 //! first, the fewest rows at a time, each published by itself. An aborted compaction removes what it wrote. Every block
 //! of the inputs is compared with its checksum again, though readers did so before: what rotted since must not get fresh
 //! checksums.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::deletion::file::DeadRows;
+use crate::deletion::vector::DeletionVector;
+use crate::disk::path::{self, RunFile};
+use crate::error::{Damage, Error, Result};
 use crate::flush::flush_table;
 use crate::id::{RunId, SeqNo, TableId};
 use crate::publish::VersionEdit;
+use crate::read::cursor::Cursor;
 use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::probe::Probe;
+use crate::read::resolve::{each_keys, resolve, rows_with_keys};
 use crate::read::snapshot::merged_batch_rows;
-use crate::read::source::Source;
+use crate::rows::keys::Keys;
 use crate::run_writer::{RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
 use crate::sweep::{remove_run, sweep};
 use crate::sync::atomic::Ordering;
 use crate::version::run::Run;
-use crate::version::table::overlap;
+use crate::version::table::{RunsEdit, TableVersion, overlap};
 use crate::version::view::TableView;
 
 /// Flushes a table and rewrites it, so that it consists of runs that do not overlap and hold live rows only; then
@@ -39,15 +47,17 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     Ok(())
 }
 
-/// Number of a table's runs that overlap another one or hold deleted keys.
-pub fn untidy_runs(runs: &[Arc<Run>]) -> usize {
-    let untidy = |run: &Arc<Run>| {
-        run.meta().files.deletes.is_some() || runs.iter().any(|other| other.id() != run.id() && overlap(run, other))
+/// Number of a table's runs, without the newest ones, that overlap another one, hold deleted keys or have dead rows.
+pub fn untidy_runs(version: &TableVersion, newest: usize) -> usize {
+    let runs = &version.runs()[newest..];
+    let untidy = |(run, dead): &(&Arc<Run>, &Arc<DeletionVector>)| {
+        let overlaps = || runs.iter().any(|other| other.id() != run.id() && overlap(run, other));
+        run.meta().files.deletes.is_some() || !dead.is_empty() || overlaps()
     };
-    runs.iter().filter(|run| untidy(run)).count()
+    runs.iter().zip(&version.dead()[newest..]).filter(untidy).count()
 }
 
-/// Rewrites all runs of a table, as they are when it starts, if any of them overlap or hold deleted keys.
+/// Rewrites all runs of a table, as they are when it starts, if any of them overlap, hold deleted keys or have dead rows.
 ///
 /// # Errors
 /// [`crate::error::Error::Corrupt`]; the disk's; [`crate::error::Error::Dropped`].
@@ -62,10 +72,10 @@ pub fn compact_runs(state: &State, id: TableId) -> Result<()> {
         let runs = table.version.runs();
         // Those flushed since the start are the newest.
         let flushed = runs.iter().take_while(|run| run.meta().max_seq > through).count();
-        let runs = &runs[flushed..];
-        if untidy_runs(runs) == 0 {
+        if untidy_runs(&table.version, flushed) == 0 {
             return Ok(());
         }
+        let runs = &runs[flushed..];
         let span = next_span(runs, state.options.merge_bytes())?;
         let is_last = span.len() == runs.len();
         rewrite(state, table, span.start + flushed..span.end + flushed)?;
@@ -123,16 +133,21 @@ fn age_groups(runs: &[Arc<Run>]) -> Result<Vec<AgeGroup>> {
     Ok(groups)
 }
 
-/// Rewrites some runs of a table that are neighbours in age.
+/// Rewrites the live rows of some runs of a table that are neighbours in age.
 fn rewrite(state: &State, table: &Arc<TableView>, span: Range<usize>) -> Result<()> {
-    let runs = &table.version.runs()[span.clone()];
+    let opened = opened_again(state, table, &span)?;
+    let runs = &opened[span.clone()];
     let seqs = runs.iter().map(|run| run.meta().min_seq).min().zip(runs.iter().map(|run| run.meta().max_seq).max());
     let Some((first, last)) = seqs else { return Ok(()) };
-    let has_older = span.end < table.version.runs().len();
+    check_dead(table, &opened, &span)?;
     let mut writer = RunWriter::new(state, table.clone());
-    let mut merge = merge_runs(state, table, runs)?;
+    let deleted = deleted_keys(table, &opened, &span)?;
+    if !makes(SeededFault::CompactionForgetsDeletes) {
+        writer.append_deletes(&deleted)?;
+    }
+    let mut merge = merge_live(table, runs, &span)?;
     while let Some(block) = merge.next_block()? {
-        if has_older { writer.append_with_deletes(&block)? } else { writer.append(&block.keys, &block.batch)? }
+        writer.append(&block.keys, &block.batch)?;
     }
     let closed = writer.close()?;
     let added = closed.open(SeqRange { first, last })?;
@@ -141,27 +156,137 @@ fn rewrite(state: &State, table: &Arc<TableView>, span: Range<usize>) -> Result<
     if makes(SeededFault::RunsSweptBeforePublish) {
         removed.iter().for_each(|run| remove_run(&*state.disk, table.id, *run));
     }
-    closed.publish(VersionEdit::Compacted { table: table.id, removed, added })?;
+    let mut catch_up = CatchUp::new(table, &added);
+    catch_up.resolve(state)?;
+    // Nothing else changes the table's runs until this is published.
+    let _flushing = locked(&state.flushing);
+    catch_up.resolve(state)?;
+    let dead = catch_up.finish(state, runs)?;
+    closed.publish(VersionEdit::Compacted(RunsEdit { table: table.id, removed, added, dead, through: SeqNo::NONE }))?;
     state.counters.compactions.fetch_add(1, Ordering::Relaxed);
     tracing::info!(table = %table.name, runs_in, runs_out, rows, "compacted a table");
     Ok(())
 }
 
-/// Merges some runs of a table from their files as they are now.
-fn merge_runs(state: &State, table: &TableView, runs: &[Arc<Run>]) -> Result<Merge> {
-    let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
-    let mut sources = Vec::new();
-    for run in runs {
-        let run = Arc::new(Run::open(&state.store, table.id, &table.schema, run.meta().clone())?);
-        for source in Source::of_run(&run, &table.codec)? {
-            if matches!(source, Source::Deleted(..)) && makes(SeededFault::CompactionForgetsDeletes) {
-                continue;
-            }
-            sources.push(source);
+/// Compares the deletion vectors of some runs with what their keys, and those of all newer runs, say.
+fn check_dead(table: &TableView, runs: &[Arc<Run>], span: &Range<usize>) -> Result<()> {
+    let mut dead: BTreeMap<RunId, DeletionVector> = BTreeMap::new();
+    for newer in 0..span.end {
+        let older = &runs[span.start.max(newer + 1)..span.end];
+        for (run, rows) in resolve(std::slice::from_ref(&runs[newer]), older, &table.codec)? {
+            dead.entry(run).or_default().extend(&rows);
         }
     }
-    let batch_rows = merged_batch_rows(sources.len());
-    let cursors = sources.into_iter().map(|source| source.open(&projection, batch_rows)).collect::<Result<_>>()?;
-    let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::First);
+    for (run, known) in runs.iter().zip(table.version.dead()).take(span.end).skip(span.start) {
+        let found = dead.remove(&run.id()).unwrap_or_default();
+        if found != **known {
+            let path = path::run(table.id, run.id(), RunFile::Deletions);
+            let (expected, found) = (found.len(), known.len());
+            let damage = Damage::Disagreement { fact: "the number of dead rows of the run", expected, found };
+            return Err(Error::corrupt(path, damage));
+        }
+    }
+    Ok(())
+}
+
+/// The deleted keys of some runs that still have something to hide: a row of a run that is older than all of them.
+fn deleted_keys(table: &TableView, runs: &[Arc<Run>], span: &Range<usize>) -> Result<Keys> {
+    let mut all = Keys::new(table.codec.width());
+    if span.end == runs.len() {
+        return Ok(all);
+    }
+    for run in &runs[span.clone()] {
+        let deleted = run.deleted(&table.codec)?;
+        all.extend(&deleted, 0..deleted.len());
+    }
+    let mut order = all.sort_order();
+    order.dedup_by_key(|index| all.get(*index as usize));
+    let all = all.take(&order);
+    let mut hides = vec![false; all.len()];
+    let mut probe = Probe::new(&all, (0..all.len()).collect());
+    for older in &runs[span.end..] {
+        probe.ask(older, &table.codec, |index, row| hides[index] = row.is_some())?;
+    }
+    let kept = hides.iter().enumerate().filter(|(_, hides)| **hides);
+    let kept: Vec<u32> = kept.filter_map(|(index, _)| u32::try_from(index).ok()).collect();
+    Ok(all.take(&kept))
+}
+
+/// The runs of a table, those to be rewritten opened anew: their files are read as they are now.
+fn opened_again(state: &State, table: &TableView, span: &Range<usize>) -> Result<Vec<Arc<Run>>> {
+    let mut runs = table.version.runs().to_vec();
+    for run in &mut runs[span.clone()] {
+        *run = Arc::new(Run::open(&state.store, table.id, &table.schema, run.meta().clone())?);
+    }
+    Ok(runs)
+}
+
+/// Merges the live rows of the runs that are rewritten.
+fn merge_live(table: &TableView, runs: &[Arc<Run>], span: &Range<usize>) -> Result<Merge> {
+    let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
+    let batch_rows = merged_batch_rows(span.len());
+    let mut cursors = Vec::with_capacity(span.len());
+    let runs = runs.iter().zip(&table.version.dead()[span.clone()]);
+    for (run, dead) in runs.filter(|(run, dead)| run.rows() > dead.len()) {
+        cursors.push(Cursor::live_rows(run.clone(), dead.clone(), &projection, batch_rows)?);
+    }
+    // No two of them have a live row with one key: what writes the runs sees to that.
+    let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::All);
     Ok(Merge::new(cursors, options))
+}
+
+/// Finds the rows of a compaction's result that died since it began: those whose keys are in runs that came meanwhile.
+struct CatchUp<'a> {
+    table: &'a TableView,
+    added: &'a [Arc<Run>],
+    dead: Vec<DeletionVector>,
+    /// Runs whose keys were looked up.
+    resolved: HashSet<RunId>,
+}
+
+impl<'a> CatchUp<'a> {
+    fn new(table: &'a TableView, added: &'a [Arc<Run>]) -> Self {
+        let dead = added.iter().map(|_| DeletionVector::default()).collect();
+        let resolved = table.version.runs().iter().map(|run| run.id()).collect();
+        Self { table, added, dead, resolved }
+    }
+
+    /// The table's runs and dead rows as they are now.
+    fn version(&self, state: &State) -> Result<Arc<TableVersion>> {
+        let view = state.current().view;
+        let table = view.table(self.table.id).ok_or_else(|| Error::Dropped { table: self.table.name.to_string() })?;
+        Ok(table.version.clone())
+    }
+
+    /// Looks up the keys of the runs that are there now and were not.
+    fn resolve(&mut self, state: &State) -> Result<()> {
+        for newer in self.version(state)?.runs() {
+            if !self.resolved.insert(newer.id()) {
+                continue;
+            }
+            each_keys(newer, &self.table.codec, |keys| {
+                for (added, dead) in self.added.iter().zip(&mut self.dead) {
+                    dead.extend(&rows_with_keys(keys, added)?);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The rows that died: as many as died in the inputs.
+    fn finish(self, state: &State, inputs: &[Arc<Run>]) -> Result<DeadRows> {
+        let now = self.version(state)?;
+        let count = |version: &TableVersion| -> u64 {
+            inputs.iter().filter_map(|run| version.dead_of(run.id())).map(|dead| dead.len()).sum()
+        };
+        let expected = count(&now).saturating_sub(count(&self.table.version));
+        let found = self.dead.iter().map(DeletionVector::len).sum();
+        if expected != found {
+            let damage = Damage::Disagreement { fact: "rows that died during a compaction", expected, found };
+            return Err(Error::corrupt(path::table(self.table.id), damage));
+        }
+        let dead = self.added.iter().map(|run| run.id()).zip(self.dead);
+        Ok(dead.filter(|(_, dead)| !dead.is_empty()).collect())
+    }
 }

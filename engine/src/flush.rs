@@ -2,16 +2,19 @@
 //!
 //! In: a frozen memtable, which nobody changes. Out: durable files and a [`VersionEdit::Flushed`], published.
 //! Invariants: memtables of a table are published in order; each key comes out once, with its newest change; deleted
-//! keys are kept only where an older run may hold them.
+//! keys are kept only where an older run may hold them; the rows of older runs that the keys supersede die with the
+//! same commit.
 
 use std::sync::{Arc, PoisonError};
 
 use crate::commit::rotate;
 use crate::error::Result;
 use crate::id::{SeqNo, TableId};
-use crate::memtable::table::{Memtable, VisibleChunk};
+use crate::memtable::table::Memtable;
+use crate::memtable::visible::VisibleChunk;
 use crate::publish::VersionEdit;
 use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::resolve::resolve;
 use crate::read::snapshot::SCAN_BATCH_ROWS;
 use crate::read::source::Source;
 use crate::rows::schema::TableSchema;
@@ -19,6 +22,7 @@ use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
 use crate::sync::atomic::Ordering;
+use crate::version::table::RunsEdit;
 use crate::version::view::TableView;
 
 /// Flushes everything that is in a table's memtables now.
@@ -50,7 +54,12 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     let rows = closed.rows();
     let runs = closed.open(SeqRange { first, last })?;
     let through = if makes(SeededFault::FlushClaimsTooMuch) { last.next() } else { last };
-    closed.publish(VersionEdit::Flushed { table: id, memtable: memtable.clone(), runs, through })?;
+    // Compactions publish under the same lock, so these are the runs that are there when this is published.
+    let view_now = state.current().view;
+    let older = view_now.table(id).map_or(&[][..], |table| table.version.runs());
+    let dead = resolve(&runs, older, &table.codec)?;
+    let edit = RunsEdit { table: id, removed: Vec::new(), added: runs, dead, through };
+    closed.publish(VersionEdit::Flushed(edit, memtable.clone()))?;
     let name = table.name.clone();
     let retired = Arc::downgrade(memtable);
     drop(view);

@@ -24,12 +24,14 @@ pub mod rows;
 // What a bulk load reads.
 pub mod source;
 
-// The log, the memtable, the files of a run.
+// The log, the files of a run and which of its rows are dead, the memtable.
 pub mod wal;
 
-pub mod memtable;
-
 pub mod sst;
+
+pub mod deletion;
+
+pub mod memtable;
 
 // Which runs a table consists of, and reading them.
 pub mod version;
@@ -40,6 +42,8 @@ pub mod read;
 pub mod state;
 
 // The one place that publishes.
+pub mod record;
+
 pub mod publish;
 
 // Verbs: what changes a database.

@@ -1,11 +1,12 @@
 //! The one place where a new state of the database is committed: durable first, then visible.
 //!
-//! In: a [`VersionEdit`], whose files are durable. Out: manifest `N + 1`, the view that readers get.
+//! In: a [`VersionEdit`], whose runs are durable. Out: files of the rows that die with it, manifest `N + 1`, the view that
+//! readers get.
 //! Invariants: the WAL is durable through every sequence number that is published, because changes reach a memtable
 //! only behind their sync. The manifest is created if absent; after any doubt it is read back and its commit number
 //! compared. Readers see the new view only when the manifest is durable and the log was told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::disk::api::{Disk, at};
@@ -13,11 +14,12 @@ use crate::disk::path;
 use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
+use crate::record::Recorded;
 use crate::seeded::{SeededFault, makes};
 use crate::state::{Current, Obsolete, Publisher, State, locked};
 use crate::sync::atomic::Ordering;
-use crate::version::manifest::{Manifest, SchemaManifest, TableManifest};
-use crate::version::run::Run;
+use crate::version::manifest::{FORMAT, Manifest, SchemaManifest, TableManifest};
+use crate::version::table::RunsEdit;
 use crate::version::view::{TableView, View};
 use crate::wal::body::manifest_body;
 use crate::wal::log::CommitFailure;
@@ -28,39 +30,18 @@ use crate::wal::record::RecordKind;
 pub enum VersionEdit {
     /// Nothing changes; the manifest records where the log ends.
     Checkpoint,
+    /// Nothing changes, but everything is written in the newest format.
+    Upgrade,
     /// A new table; it gets its id here.
     Create(Box<TableView>),
     /// A table goes, with its rows.
     Drop(TableId),
     /// A frozen memtable is in runs now.
-    Flushed {
-        /// The table.
-        table: TableId,
-        /// The memtable.
-        memtable: Arc<Memtable>,
-        /// The runs, none if nothing was left.
-        runs: Vec<Arc<Run>>,
-        /// The memtable's last sequence number.
-        through: SeqNo,
-    },
+    Flushed(RunsEdit, Arc<Memtable>),
     /// Rows were loaded in bulk, as one change; all changes before it are flushed.
-    Loaded {
-        /// The table.
-        table: TableId,
-        /// The runs.
-        runs: Vec<Arc<Run>>,
-        /// The load's sequence number.
-        seq: SeqNo,
-    },
+    Loaded(RunsEdit),
     /// Some runs were rewritten.
-    Compacted {
-        /// The table.
-        table: TableId,
-        /// Runs that go.
-        removed: Vec<RunId>,
-        /// Runs that take their place.
-        added: Vec<Arc<Run>>,
-    },
+    Compacted(RunsEdit),
 }
 
 /// Commits an edit and makes it visible.
@@ -78,7 +59,8 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
     }
     let view = state.current().view;
     let tables = edited_tables(&view, &edit)?;
-    let manifest = next_manifest(state, &publisher, &tables);
+    let deletions = Recorded::write(state, tables)?;
+    let manifest = next_manifest(state, &publisher, deletions.tables());
     let bytes = manifest.encode()?;
     let digest = Digest::of(&bytes);
     if makes(SeededFault::SegmentsSweptBeforePublish) {
@@ -93,8 +75,9 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
         announce(state, manifest.id, digest)?;
     }
     let before = std::mem::replace(&mut *publisher, Publisher { manifest, digest });
+    let tables = deletions.keep();
     state.change_current(|current| apply(current, &edit, &tables));
-    forget_runs(state, &view, &edit);
+    forget_files(state, &view, &tables);
     drop(publisher);
     remove_manifest(state, before.manifest.id);
     state.progress.raise();
@@ -105,8 +88,8 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
 /// The tables that an edit changes, as they are after it (but for their memtables).
 fn edited_tables(view: &View, edit: &VersionEdit) -> Result<Vec<TableView>> {
     let mut tables: Vec<TableView> = view.tables().map(|table| (**table).clone()).collect();
-    let (id, removed, added, through) = match edit {
-        VersionEdit::Checkpoint => return Ok(tables),
+    let edit = match edit {
+        VersionEdit::Checkpoint | VersionEdit::Upgrade => return Ok(tables),
         VersionEdit::Create(table) => {
             if view.tables().any(|other| other.name == table.name) {
                 return Err(Error::TableExists { name: table.name.to_string() });
@@ -121,14 +104,12 @@ fn edited_tables(view: &View, edit: &VersionEdit) -> Result<Vec<TableView>> {
             tables.retain(|table| table.id != *id);
             return Ok(tables);
         }
-        VersionEdit::Flushed { table, runs, through, .. } => (*table, &[][..], runs, *through),
-        VersionEdit::Loaded { table, runs, seq } => (*table, &[][..], runs, *seq),
-        VersionEdit::Compacted { table, removed, added } => (*table, &removed[..], added, SeqNo::NONE),
+        VersionEdit::Flushed(edit, _) | VersionEdit::Loaded(edit) | VersionEdit::Compacted(edit) => edit,
     };
-    let Some(table) = tables.iter_mut().find(|table| table.id == id) else {
-        return Err(Error::Dropped { table: id.to_string() });
+    let Some(table) = tables.iter_mut().find(|table| table.id == edit.table) else {
+        return Err(Error::Dropped { table: edit.table.to_string() });
     };
-    table.version = Arc::new(table.version.replace(removed, added.clone(), through)?);
+    table.version = Arc::new(table.version.edited(edit)?);
     Ok(tables)
 }
 
@@ -149,6 +130,7 @@ fn next_manifest(state: &State, publisher: &Publisher, tables: &[TableView]) -> 
         .unwrap_or(last_seq);
     let next_table = tables.iter().map(|table| table.id.next()).max().unwrap_or(publisher.manifest.next_table);
     Manifest {
+        format: FORMAT,
         id: publisher.manifest.id.next(),
         commit: Digest(state.disk.random()),
         previous: publisher.digest,
@@ -170,6 +152,7 @@ fn describe(table: &TableView) -> TableManifest {
         flushed_through: table.version.flushed_through(),
         next_row_id: table.next_row_id.load(Ordering::Relaxed),
         runs: table.version.runs().iter().map(|run| run.meta().clone()).collect(),
+        deletions: Some(table.version.deletions()),
     }
 }
 
@@ -233,46 +216,47 @@ fn announce(state: &State, id: ManifestId, digest: Digest) -> Result<()> {
 
 /// Makes an edit visible. Tables may have got new memtables since it was prepared, but no new version.
 fn apply(current: &mut Current, edit: &VersionEdit, tables: &[TableView]) {
-    let edited = |id: TableId| tables.iter().find(|table| table.id == id);
     let mut view = (*current.view).clone();
     match edit {
-        VersionEdit::Checkpoint => {}
         VersionEdit::Create(table) => view = view.with((**table).clone()),
         VersionEdit::Drop(id) => view = view.without(*id),
-        VersionEdit::Flushed { table: id, .. }
-        | VersionEdit::Loaded { table: id, .. }
-        | VersionEdit::Compacted { table: id, .. } => {
-            if let (Some(now), Some(edited)) = (view.table(*id), edited(*id)) {
-                let mut table = (**now).clone();
-                table.version = edited.version.clone();
-                if let VersionEdit::Flushed { memtable, .. } = edit {
-                    table.memtables.retain(|other| !Arc::ptr_eq(other, memtable));
-                }
-                view = view.with(table);
-            }
-        }
+        _ => {}
     }
-    if let VersionEdit::Loaded { seq, .. } = edit {
-        current.visible = current.visible.max(*seq);
+    for table in tables {
+        let Some(now) = view.table(table.id) else { continue };
+        let mut now = (**now).clone();
+        now.version = table.version.clone();
+        if let VersionEdit::Flushed(edit, memtable) = edit
+            && edit.table == table.id
+        {
+            now.memtables.retain(|other| !Arc::ptr_eq(other, memtable));
+        }
+        view = view.with(now);
+    }
+    if let VersionEdit::Loaded(edit) = edit {
+        current.visible = current.visible.max(edit.through);
     }
     current.view = Arc::new(view);
 }
 
-/// Notes the runs that an edit took out of the state, so that the sweep removes them once nobody reads them.
-fn forget_runs(state: &State, before: &View, edit: &VersionEdit) {
-    let (id, removed): (TableId, Vec<RunId>) = match edit {
-        VersionEdit::Compacted { table, removed, .. } => (*table, removed.clone()),
-        VersionEdit::Drop(id) => {
-            let runs = before.table(*id).map(|table| table.version.runs().iter().map(|run| run.id()).collect());
-            (*id, runs.unwrap_or_default())
-        }
-        _ => return,
-    };
-    let Some(table) = before.table(id) else { return };
+/// Notes the runs and the deletion vectors that are in the state no more, so that the sweep removes them once nobody
+/// reads them.
+fn forget_files(state: &State, before: &View, tables: &[TableView]) {
     let mut obsolete = locked(&state.obsolete);
-    for run in removed.into_iter().filter_map(|run| table.version.run(run)) {
-        let (run, readers) = (run.id(), Arc::downgrade(run));
-        obsolete.push_back(Obsolete { table: id, run, readers, since: Instant::now() });
+    let mut forget = |table, run, readers| obsolete.push_back(Obsolete { table, run, readers, since: Instant::now() });
+    for old in before.tables() {
+        let version = tables.iter().find(|table| table.id == old.id).map(|table| &table.version);
+        for run in old.version.runs() {
+            if version.is_none_or(|version| version.run(run.id()).is_none()) {
+                forget(old.id, run.id(), Arc::downgrade(run));
+            }
+        }
+        for file in old.version.deletion_files() {
+            if version.is_none_or(|version| !version.deletion_files().contains(file)) {
+                // They are read when a database opens, and never again.
+                forget(old.id, file.id, Weak::new());
+            }
+        }
     }
 }
 

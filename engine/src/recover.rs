@@ -11,11 +11,13 @@ use std::io::ErrorKind;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Options;
+use crate::deletion::file::read_all;
 use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
-use crate::publish::write_manifest;
+use crate::publish::{VersionEdit, publish, write_manifest};
+use crate::read::resolve::resolved_version;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::ROW_ID;
@@ -234,6 +236,7 @@ fn recover(
 ) -> Result<(State, OpenReport)> {
     let store = Store::new(disk.clone(), options.footer_bytes());
     let ReadBack { manifest, digest, tables, replayed } = read_back(&store, &options, id)?;
+    let format = manifest.format;
     // A copy of a database may lack the folders that were empty.
     create_folders(&*disk)?;
     // The process before may have died before it had synced the manifest's name, and what is swept may be what is found
@@ -250,6 +253,9 @@ fn recover(
     let view = View::new(tables.into_values());
     let state = assemble(store, options, lock, Publisher { manifest, digest }, writer, view)?;
     crate::state::locked(&state.obsolete).extend(swept.kept);
+    if format < FORMAT {
+        publish(&state, VersionEdit::Upgrade)?;
+    }
     tracing::info!(?report, "opened the database");
     Ok((state, report))
 }
@@ -292,19 +298,34 @@ fn open_table(store: &Arc<Store>, manifest: &Manifest, table: &TableManifest) ->
     for meta in &table.runs {
         runs.push(Arc::new(Run::open(store, table.id, &schema, meta.clone())?));
     }
-    let version =
-        Arc::new(TableVersion::new(runs, table.flushed_through).map_err(|damage| Error::corrupt(path, damage))?);
+    let version = open_version(store, table, runs, &codec, &path)?;
     let mut view = TableView {
         id: table.id,
         name: table.name.as_str().into(),
         schema,
         codec: Arc::new(codec),
         memtables: Vec::new(),
-        version,
+        version: Arc::new(version),
         next_row_id: Arc::new(AtomicI64::new(table.next_row_id)),
     };
     view.memtables.push(view.new_memtable()?);
     Ok(view)
+}
+
+/// The runs of a table with their dead rows. Manifests of format 1 do not say which those are; the keys do.
+fn open_version(
+    store: &Arc<Store>,
+    table: &TableManifest,
+    runs: Vec<Arc<Run>>,
+    codec: &KeyCodec,
+    path: &str,
+) -> Result<TableVersion> {
+    let Some(deletions) = &table.deletions else {
+        return resolved_version(runs, table.flushed_through, codec, path);
+    };
+    let dead = read_all(&**store.disk(), table.id, deletions)?.into_iter().map(Arc::new);
+    let version = TableVersion::new(runs.into_iter().zip(dead).collect(), table.flushed_through);
+    Ok(version.map_err(|damage| Error::corrupt(path, damage))?.recorded(deletions.files.clone()))
 }
 
 /// Applies one table's part of a write record, unless the runs have it already or the table is gone.

@@ -56,6 +56,20 @@ pub struct TableReport {
     pub memtable_bytes: usize,
     /// Every change up to here is in the runs.
     pub flushed_through: SeqNo,
+    /// The files that say which rows are dead.
+    pub deletion_files: Vec<RunId>,
+}
+
+impl TableReport {
+    /// Numbers of the files in its folder: its runs', and those of the dead rows.
+    pub fn files(&self) -> impl Iterator<Item = RunId> {
+        self.runs.iter().map(|run| run.id).chain(self.deletion_files.iter().copied())
+    }
+
+    /// Rows of all runs that are dead.
+    pub fn dead_rows(&self) -> u64 {
+        self.runs.iter().map(|run| run.dead_rows).sum()
+    }
 }
 
 /// A run in numbers.
@@ -63,8 +77,10 @@ pub struct TableReport {
 pub struct RunReport {
     /// Its id.
     pub id: RunId,
-    /// Rows.
+    /// Rows, the dead ones included.
     pub rows: u64,
+    /// Rows whose keys newer runs know.
+    pub dead_rows: u64,
     /// Keys it deletes from older runs.
     pub deletes: u64,
     /// Bytes of the SST.
@@ -105,12 +121,13 @@ pub fn report(state: &State) -> DatabaseReport {
 }
 
 fn describe(table: &TableView) -> TableReport {
-    let runs = table.version.runs().iter().map(|run| {
+    let runs = table.version.runs().iter().zip(table.version.dead()).map(|(run, dead)| {
         let meta = run.meta();
         let text = |key: &Vec<u8>| table.codec.text(key);
         RunReport {
             id: run.id(),
             rows: run.rows(),
+            dead_rows: dead.len(),
             deletes: meta.files.deletes.as_ref().map_or(0, |deletes| deletes.count),
             sst_bytes: meta.files.sst.bytes,
             key_index_bytes: meta.files.keys.bytes,
@@ -129,5 +146,6 @@ fn describe(table: &TableView) -> TableReport {
         memtables: table.memtables.len(),
         memtable_bytes: table.memtable_bytes(),
         flushed_through: table.version.flushed_through(),
+        deletion_files: table.version.deletion_files().iter().map(|file| file.id).collect(),
     }
 }

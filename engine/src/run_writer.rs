@@ -75,13 +75,22 @@ impl<'a> RunWriter<'a> {
     /// # Errors
     /// The disk's; Parquet's.
     pub fn append_with_deletes(&mut self, block: &MergeBlock) -> Result<()> {
-        if !block.deleted.is_empty() {
-            let table = &self.closed.table;
-            let columns = table.codec.decode(&block.deleted).map_err(|damage| Error::corrupt("memory", damage))?;
-            let rows = RecordBatch::try_new(table.schema.key_schema(), columns)?;
-            self.sst()?.append_deletes(&block.deleted, &rows)?;
-        }
+        self.append_deletes(&block.deleted)?;
         self.append(&block.keys, &block.batch)
+    }
+
+    /// Appends deleted keys that act on older runs.
+    ///
+    /// # Errors
+    /// The disk's; Parquet's.
+    pub fn append_deletes(&mut self, deleted: &Keys) -> Result<()> {
+        if deleted.is_empty() {
+            return Ok(());
+        }
+        let table = &self.closed.table;
+        let columns = table.codec.decode(deleted).map_err(|damage| Error::corrupt("memory", damage))?;
+        let rows = RecordBatch::try_new(table.schema.key_schema(), columns)?;
+        self.sst()?.append_deletes(deleted, &rows)
     }
 
     /// Makes everything durable.

@@ -41,9 +41,9 @@ pub fn sweep(state: &State) {
     }
 }
 
-/// Removes the files of a run; failures are logged.
+/// Removes the files of a run, or the deletion vectors, of this number; failures are logged.
 pub fn remove_run(disk: &dyn Disk, table: TableId, run: RunId) {
-    for file in [RunFile::Sst, RunFile::Deletes, RunFile::Keys] {
+    for file in RunFile::ALL {
         remove(disk, &path::run(table, run, file));
     }
 }
@@ -104,7 +104,7 @@ impl Swept {
     fn sweep_table(&mut self, disk: &dyn Disk, manifest: &Manifest, table: TableId) -> Result<()> {
         let named: HashSet<RunId> = (manifest.tables.iter())
             .filter(|other| other.id == table)
-            .flat_map(|table| table.runs.iter().map(|run| run.files.run))
+            .flat_map(|table| table.runs.iter().map(|run| run.files.run).chain(table.deletion_files()))
             .collect();
         let folder = path::table(table);
         let mut orphans: BTreeMap<RunId, Vec<RunFile>> = BTreeMap::new();

@@ -33,6 +33,8 @@ pub mod merge;
 
 pub mod leaf;
 
+pub mod live;
+
 // Tables: reading, writing, naming them.
 pub mod scan;
 

@@ -1,4 +1,4 @@
-//! The file source of clean runs: DataFusion's Parquet source under a type of our own.
+//! The file source of runs: DataFusion's Parquet source under a type of our own.
 //!
 //! In: a [`ParquetSource`]. Out: the same behaviour, with every source that comes back wrapped again, and with damaged
 //! pages told as such ([`crate::damage`]).
@@ -25,23 +25,48 @@ use object_store::ObjectStore;
 
 use crate::damage::DamageMorselizer;
 
-/// Reads the rows of clean runs.
+/// Which runs are read.
+#[derive(Clone, Copy, Debug)]
+pub enum RunKind {
+    /// Those all of whose rows are live.
+    Clean {
+        /// Runs without a live row, which are not read at all.
+        skipped: usize,
+    },
+    /// Those some of whose rows are dead, for an operator that drops them.
+    Masked {
+        /// As of clean ones.
+        skipped: usize,
+    },
+}
+
+impl fmt::Display for RunKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean { skipped } => write!(f, "rustling=clean runs, files_skipped={skipped}"),
+            Self::Masked { skipped } => write!(f, "rustling=masked runs, files_skipped={skipped}"),
+        }
+    }
+}
+
+/// Reads the rows of runs.
 #[derive(Clone, Debug)]
 pub struct RunSource {
     parquet: ParquetSource,
+    kind: RunKind,
 }
 
 impl RunSource {
     /// Wraps a source whose files carry their runs.
-    pub fn new(parquet: ParquetSource) -> Self {
-        Self { parquet }
+    pub fn new(parquet: ParquetSource, kind: RunKind) -> Self {
+        Self { parquet, kind }
     }
-}
 
-fn wrap(source: &Arc<dyn FileSource>) -> Result<Arc<dyn FileSource>> {
-    match source.downcast_ref::<ParquetSource>() {
-        Some(parquet) => Ok(Arc::new(RunSource::new(parquet.clone()))),
-        None => Err(DataFusionError::Internal(format!("a Parquet source became a {} source", source.file_type()))),
+    fn wrap(&self, source: &Arc<dyn FileSource>) -> Result<Arc<dyn FileSource>> {
+        match source.downcast_ref::<ParquetSource>() {
+            Some(parquet) => Ok(Arc::new(Self::new(parquet.clone(), self.kind))),
+            None => Err(DataFusionError::Internal(format!("a Parquet source became a {} source", source.file_type()))),
+        }
     }
 }
 
@@ -71,7 +96,7 @@ impl FileSource for RunSource {
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
         let source = self.parquet.with_batch_size(batch_size);
         // It cannot be of another type; if it were, it would read the same rows.
-        wrap(&source).unwrap_or(source)
+        self.wrap(&source).unwrap_or(source)
     }
 
     fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
@@ -92,8 +117,8 @@ impl FileSource for RunSource {
 
     fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match t {
-            DisplayFormatType::Default | DisplayFormatType::Verbose => f.write_str(", rustling=clean runs")?,
-            DisplayFormatType::TreeRender => writeln!(f, "rustling=clean runs")?,
+            DisplayFormatType::Default | DisplayFormatType::Verbose => write!(f, ", {}", self.kind)?,
+            DisplayFormatType::TreeRender => writeln!(f, "{}", self.kind)?,
         }
         self.parquet.fmt_extra(t, f)
     }
@@ -117,8 +142,16 @@ impl FileSource for RunSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let pushed = self.parquet.try_pushdown_filters(filters, config)?;
-        let updated_node = pushed.updated_node.as_ref().map(wrap).transpose()?;
+        let pushed = match self.kind {
+            RunKind::Clean { .. } => self.parquet.try_pushdown_filters(filters, config)?,
+            // It prunes with them; on dead rows, on which they may fail, it must not try them.
+            RunKind::Masked { .. } => {
+                let mut config = config.clone();
+                config.execution.parquet.pushdown_filters = false;
+                self.parquet.try_pushdown_filters(filters, &config)?
+            }
+        };
+        let updated_node = pushed.updated_node.as_ref().map(|source| self.wrap(source)).transpose()?;
         Ok(FilterPushdownPropagation { filters: pushed.filters, updated_node })
     }
 
@@ -127,7 +160,7 @@ impl FileSource for RunSource {
         order: &[PhysicalSortExpr],
         properties: &EquivalenceProperties,
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
-        self.parquet.try_pushdown_sort(order, properties)?.try_map(|source| wrap(&source))
+        self.parquet.try_pushdown_sort(order, properties)?.try_map(|source| self.wrap(&source))
     }
 
     fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
@@ -135,7 +168,7 @@ impl FileSource for RunSource {
     }
 
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
-        self.parquet.try_pushdown_projection(projection)?.as_ref().map(wrap).transpose()
+        self.parquet.try_pushdown_projection(projection)?.as_ref().map(|source| self.wrap(source)).transpose()
     }
 
     fn apply_expressions(

@@ -14,7 +14,7 @@ use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path;
 use crate::error::{Error, Result};
 use crate::id::{RunId, SeqNo, TableId};
-use crate::memtable::table::VisibleChunk;
+use crate::memtable::visible::VisibleChunk;
 use crate::recover::{check_folder, newest_manifest, read_back};
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;

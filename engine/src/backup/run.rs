@@ -16,10 +16,12 @@ use crate::backup::contents::{Changes, Contents, TableContents};
 use crate::backup::file::{BackupOptions, Side, transfer};
 use crate::backup::target::TargetFolder;
 use crate::config::Options;
+use crate::deletion::file::write;
 use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path::{self, RunFile};
 use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, SeqNo, TableId, WalId};
+use crate::read::resolve::resolved_version;
 use crate::recover::commit_first;
 use crate::sst::meta::FileMeta;
 use crate::sst::store::Store;
@@ -69,6 +71,8 @@ pub struct Backup<'a> {
     to: Side,
     how: How,
     contents: Contents,
+    /// Runs and dead rows of the tables that are settled, in the order of the tables.
+    versions: Vec<TableVersion>,
     work: VecDeque<Work>,
     report: BackupReport,
     bytes_total: u64,
@@ -99,8 +103,8 @@ enum Work {
     Changes { table: usize, changes: Changes },
     /// Link or copy a file of a run.
     File { path: String, meta: FileMeta },
-    /// Make the names in a table's folder durable.
-    Names { table: usize },
+    /// Find out which rows of a table are dead, write that down, and make the names in its folder durable.
+    Table { table: usize },
 }
 
 /// What a step led to.
@@ -159,7 +163,7 @@ impl<'a> Backup<'a> {
                 bytes_total += meta.bytes;
                 work.push_back(Work::File { path, meta });
             }
-            work.push_back(Work::Names { table });
+            work.push_back(Work::Table { table });
         }
         let report = BackupReport {
             seq: contents.seq,
@@ -168,7 +172,7 @@ impl<'a> Backup<'a> {
             copied: FileCount::default(),
             torn: contents.torn.clone(),
         };
-        Self { source, from, to, how, contents, work, report, bytes_total, target }
+        Self { source, from, to, how, contents, versions: Vec::new(), work, report, bytes_total, target }
     }
 
     /// The sequence number it shows.
@@ -213,7 +217,7 @@ impl<'a> Backup<'a> {
                 let count = if is_linked { &mut self.report.linked } else { &mut self.report.copied };
                 count.add(meta.bytes);
             }
-            Some(Work::Names { table }) => self.sync_names(table)?,
+            Some(Work::Table { table }) => self.settle_table(table).map_err(|error| self.to.failed(error))?,
             None => return self.complete().map(Step::Done),
         }
         Ok(Step::Next(self))
@@ -226,9 +230,19 @@ impl<'a> Backup<'a> {
         synced.map_err(|error| self.to.failed(error))
     }
 
-    fn sync_names(&self, table: usize) -> Result<()> {
-        let folder = path::table(self.contents.tables[table].id);
-        self.to.disk.sync_dir(&folder).map_err(|error| self.to.failed(at("sync", &folder)(error)))
+    fn settle_table(&mut self, table: usize) -> Result<()> {
+        let found = &self.contents.tables[table];
+        let mut version = resolved_version(found.runs.clone(), self.contents.seq, &found.codec, CURRENT_MANIFEST)?;
+        if !version.unrecorded().is_empty() {
+            let id = self.contents.next_run;
+            let file = write(&*self.to.disk, found.id, id, version.unrecorded())?;
+            version = version.recorded(vec![file]);
+            self.contents.next_run = id.next();
+            self.report.copied.add(file.bytes);
+        }
+        self.versions.push(version);
+        let folder = path::table(found.id);
+        self.to.disk.sync_dir(&folder).map_err(at("sync", &folder))
     }
 
     fn write_changes(&mut self, table: usize, changes: Changes) -> Result<()> {
@@ -247,7 +261,7 @@ impl<'a> Backup<'a> {
         let database = Digest(self.to.disk.random());
         let create = Wal::create(self.to.disk.clone(), database.0, self.how.wal_segment_bytes);
         let mut wal = create.map_err(|error| self.to.failed(error))?;
-        let manifest = self.manifest(database, &wal)?;
+        let manifest = self.manifest(database, &wal);
         commit_first(&*self.to.disk, &manifest, &mut wal).map_err(|error| self.to.failed(error))?;
         self.target.complete();
         let report = self.report;
@@ -255,9 +269,9 @@ impl<'a> Backup<'a> {
         Ok(report)
     }
 
-    fn manifest(&self, database: Digest, wal: &Wal) -> Result<Manifest> {
+    fn manifest(&self, database: Digest, wal: &Wal) -> Manifest {
         let seq = self.contents.seq;
-        Ok(Manifest {
+        Manifest {
             format: FORMAT,
             features: Vec::new(),
             id: ManifestId(1),
@@ -270,23 +284,24 @@ impl<'a> Backup<'a> {
             last_seq: seq,
             wal_floor: WalId(1),
             wal_end: wal.end(),
-            tables: self.contents.tables.iter().map(|table| describe(table, seq)).collect::<Result<_>>()?,
-        })
+            tables: (self.contents.tables.iter().zip(&self.versions))
+                .map(|(table, version)| describe(table, version))
+                .collect(),
+        }
     }
 }
 
 /// A table whose every change up to a sequence number is in its runs.
-fn describe(table: &TableContents, seq: SeqNo) -> Result<TableManifest> {
-    let version =
-        TableVersion::new(table.runs.clone(), seq).map_err(|damage| Error::corrupt(CURRENT_MANIFEST, damage))?;
-    Ok(TableManifest {
+fn describe(table: &TableContents, version: &TableVersion) -> TableManifest {
+    TableManifest {
         id: table.id,
         name: table.name.to_string(),
         schema: SchemaManifest::new(&table.schema),
-        flushed_through: seq,
+        flushed_through: version.flushed_through(),
         next_row_id: table.next_row_id,
         runs: version.runs().iter().map(|run| run.meta().clone()).collect(),
-    })
+        deletions: Some(version.deletions()),
+    }
 }
 
 /// The files of a run.

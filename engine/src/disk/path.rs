@@ -21,7 +21,7 @@ pub const TABLES: &str = "tables";
 /// Folder of files that are being made, and of spills; swept when the database opens.
 pub const STAGING: &str = "staging";
 
-/// Which of a run's files.
+/// Which of the files in a table's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunFile {
     /// The rows.
@@ -30,14 +30,20 @@ pub enum RunFile {
     Deletes,
     /// The key index.
     Keys,
+    /// Deletion vectors that a commit adds; a file of its own number, of no run.
+    Deletions,
 }
 
 impl RunFile {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sst, Self::Deletes, Self::Keys, Self::Deletions];
+
     fn extension(self) -> &'static str {
         match self {
             Self::Sst => "parquet",
             Self::Deletes => "del",
             Self::Keys => "keys",
+            Self::Deletions => "dv",
         }
     }
 }
@@ -81,8 +87,7 @@ pub fn run(table_id: TableId, run: RunId, file: RunFile) -> String {
 /// The run and the file that a name in a table's folder stands for.
 pub fn parse_run(name: &str) -> Option<(RunId, RunFile)> {
     let (stem, extension) = name.split_once('.')?;
-    let file =
-        [RunFile::Sst, RunFile::Deletes, RunFile::Keys].into_iter().find(|file| file.extension() == extension)?;
+    let file = RunFile::ALL.into_iter().find(|file| file.extension() == extension)?;
     Some((RunId(parse_number(stem)?), file))
 }
 

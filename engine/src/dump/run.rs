@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::damage::Damage;
+use crate::deletion;
 use crate::disk::api::Disk;
 use crate::disk::path::{self, RunFile};
 use crate::dump::found::{Found, Take, given, line};
@@ -65,7 +66,18 @@ pub fn dump_sst(disk: &dyn Disk, run: RunId, take: &mut Take<'_>) -> ControlFlow
         let checksums = index.as_ref().and_then(|index| index.deletes_checksums().ok());
         check_file(disk, &path(RunFile::Deletes), deletes.file, checksums, take)?;
     }
-    ControlFlow::Continue(())
+    show_dead(disk, &table, run, take)
+}
+
+/// Shows in which files it stands that rows of a run are dead, and checks all files of the table that say so.
+fn show_dead(disk: &dyn Disk, table: &TableManifest, run: RunId, take: &mut Take<'_>) -> ControlFlow<()> {
+    let Some(deletions) = &table.deletions else { return ControlFlow::Continue(()) };
+    for file in &deletions.files {
+        let Some(dead) = given(take, deletion::file::read(disk, table.id, file))? else { continue };
+        let rows: u64 = dead.iter().filter(|(other, _)| *other == run).map(|(_, rows)| rows.len()).sum();
+        line(take, format!("  {}: {rows} dead rows", path::run(table.id, file.id, RunFile::Deletions)))?;
+    }
+    given(take, deletion::file::read_all(disk, table.id, deletions)).map_continue(drop)
 }
 
 /// Shows the keys of a run, each with its row, and the keys it deletes from older runs.

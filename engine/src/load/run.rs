@@ -19,6 +19,7 @@ use crate::load::origin::Origins;
 use crate::load::sink::{OnConflict, Written};
 use crate::load::sort::Sorter;
 use crate::publish::VersionEdit;
+use crate::read::resolve::resolve;
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
 use crate::rows::canonical::{canonicalize_keys, compact};
 use crate::rows::change::check_rows;
@@ -27,7 +28,7 @@ use crate::seeded::{SeededFault, makes};
 use crate::source::{BatchSource, SourceBatch};
 use crate::state::{State, locked};
 use crate::version::run::Run;
-use crate::version::table::overlap;
+use crate::version::table::{RunsEdit, overlap};
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +128,13 @@ fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conf
     if on_conflict != OnConflict::Update {
         refuse_concurrent(state, snapshot, &runs)?;
     }
-    written.runs.publish(VersionEdit::Loaded { table: id, runs, seq })?;
+    // Nothing else changes the table's runs until this is published.
+    let _flushing = locked(&state.flushing);
+    let view = state.current().view;
+    let older = view.table(id).map_or(&[][..], |table| table.version.runs());
+    let dead = resolve(&runs, older, &snapshot.table().codec)?;
+    let edit = RunsEdit { table: id, removed: Vec::new(), added: runs, dead, through: seq };
+    written.runs.publish(VersionEdit::Loaded(edit))?;
     Ok(seq)
 }
 

@@ -7,13 +7,14 @@
 
 use std::cmp::Reverse;
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use arrow::array::RecordBatch;
 use crossbeam_skiplist::SkipMap;
 
 use crate::error::{Error, Result};
 use crate::id::SeqNo;
+use crate::memtable::visible::{VisibleChanges, VisibleChunk};
 use crate::rows::change::{DELETED, SortedChanges};
 use crate::rows::keys::Keys;
 use crate::rows::row_form::RowForm;
@@ -38,7 +39,7 @@ pub struct RowChunk {
     entries: SkipMap<Entry, Option<Box<[u8]>>>,
     size_bytes: AtomicUsize,
     /// The newest change of every key, once nothing is added any more.
-    sealed: OnceLock<Arc<SortedChanges>>,
+    sealed: OnceLock<VisibleChunk>,
 }
 
 impl RowChunk {
@@ -128,12 +129,12 @@ impl RowChunk {
     ///
     /// # Errors
     /// As [`RowChunk::sorted`].
-    pub fn sorted_sealed(&self) -> Result<Arc<SortedChanges>> {
+    pub fn sorted_sealed(&self) -> Result<VisibleChunk> {
         if let Some(sorted) = self.sealed.get() {
             return Ok(sorted.clone());
         }
         let sorted = self.sorted(SeqNo::MAX)?;
-        Ok(self.sealed.get_or_init(|| Arc::new(sorted)).clone())
+        Ok(self.sealed.get_or_init(|| VisibleChanges::new(sorted)).clone())
     }
 
     fn decode(&self, rows: &[&[u8]]) -> Result<RecordBatch> {

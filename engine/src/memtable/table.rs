@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 use crate::error::{Error, Result};
 use crate::id::SeqNo;
 use crate::memtable::row_chunk::RowChunk;
+use crate::memtable::visible::{VisibleChanges, VisibleChunk};
 use crate::rows::change::SortedChanges;
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
@@ -30,11 +31,8 @@ enum Chunk {
     /// Small changes, added one after the other.
     Rows { first: SeqNo, chunk: Arc<RowChunk>, sealed_at: Option<SeqNo> },
     /// One large change.
-    Columns { seq: SeqNo, changes: Arc<SortedChanges> },
+    Columns { seq: SeqNo, changes: VisibleChunk },
 }
-
-/// Changes of one chunk that a reader can see, each key once.
-pub type VisibleChunk = Arc<SortedChanges>;
 
 /// Changes to one table that are in no run yet.
 #[derive(Debug)]
@@ -103,7 +101,7 @@ impl Memtable {
         if changes.keys.len() > ROW_FORM_ROWS_MAX {
             seal_last(&mut chunks, seq);
             self.size_bytes.fetch_add(changes.size_bytes(), Ordering::Relaxed);
-            chunks.push(Chunk::Columns { seq, changes: Arc::new(changes) });
+            chunks.push(Chunk::Columns { seq, changes: VisibleChanges::new(changes) });
         } else {
             let chunk = self.open_row_chunk(&mut chunks, seq);
             let before = chunk.size_bytes();
@@ -187,7 +185,7 @@ impl Memtable {
                 Chunk::Columns { seq: at, changes } if at <= seq => changes,
                 Chunk::Rows { first, chunk, sealed_at } if first <= seq => match sealed_at {
                     Some(sealed_at) if sealed_at <= seq => chunk.sorted_sealed()?,
-                    _ => Arc::new(chunk.sorted(seq)?),
+                    _ => VisibleChanges::new(chunk.sorted(seq)?),
                 },
                 Chunk::Rows { .. } | Chunk::Columns { .. } => continue,
             };

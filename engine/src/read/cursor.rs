@@ -8,10 +8,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 
+use crate::deletion::vector::DeletionVector;
 use crate::error::{Damage, Error, Result};
-use crate::memtable::table::VisibleChunk;
+use crate::memtable::visible::VisibleChunk;
 use crate::rows::canonical::kept_bytes;
 use crate::rows::change::DELETED;
 use crate::rows::keys::Keys;
@@ -31,10 +33,18 @@ pub trait KeyedBatches: Send {
 enum Input {
     /// Everything is in the first block.
     Done,
-    /// The rows of a run, not begun: the projection, and rows of a batch.
-    Asleep(Arc<Run>, Vec<usize>, usize),
+    /// The rows of a run, not begun.
+    Asleep(Asleep),
     /// More blocks follow.
     Batches(Box<dyn KeyedBatches>),
+}
+
+/// A run that is not read yet.
+struct Asleep {
+    run: Arc<Run>,
+    dead: Arc<DeletionVector>,
+    projection: Vec<usize>,
+    batch_rows: usize,
 }
 
 /// How the rows of the current block are found.
@@ -106,17 +116,29 @@ impl Cursor {
     /// # Errors
     /// [`crate::error::Error::Corrupt`], or the disk's.
     pub fn run(run: Arc<Run>, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<Self> {
-        if range == (0..run.rows())
-            && let Some(keys) = &run.meta().files.key_range
-        {
-            let mut first = Keys::new(run.sst().key_index().width());
-            first.push(&keys.min);
-            let mut cursor = Self::deleted(Arc::new(first), 0..1);
-            cursor.input = Input::Asleep(run, projection.to_vec(), batch_rows);
-            return Ok(cursor);
+        if range == (0..run.rows()) {
+            return Self::live_rows(run, Arc::default(), projection, batch_rows);
         }
         let rows = run.sst().rows(range.clone(), projection, batch_rows)?;
-        Self::batches(Box::new(RunBatches { run, rows, at: range.start }))
+        Self::batches(Box::new(RunBatches { run, rows, at: range.start, dead: Arc::default() }))
+    }
+
+    /// The rows of a run that are not dead, projected to some stored columns.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`], or the disk's.
+    pub fn live_rows(
+        run: Arc<Run>,
+        dead: Arc<DeletionVector>,
+        projection: &[usize],
+        batch_rows: usize,
+    ) -> Result<Self> {
+        let mut first = Keys::new(run.sst().key_index().width());
+        let end = usize::from(run.meta().files.key_range.is_some());
+        run.meta().files.key_range.iter().for_each(|keys| first.push(&keys.min));
+        let mut cursor = Self::deleted(Arc::new(first), 0..end);
+        cursor.input = Input::Asleep(Asleep { run, dead, projection: projection.to_vec(), batch_rows });
+        Ok(cursor)
     }
 
     /// Begins to read if it has not; `true` then, and it may stand on a higher key, or on none.
@@ -124,10 +146,10 @@ impl Cursor {
     /// # Errors
     /// [`crate::error::Error::Corrupt`], or the disk's.
     pub fn wake(&mut self) -> Result<bool> {
-        let Input::Asleep(run, projection, batch_rows) = &self.input else { return Ok(false) };
-        let (run, first) = (run.clone(), self.keys.clone());
+        let Input::Asleep(Asleep { run, dead, projection, batch_rows }) = &self.input else { return Ok(false) };
+        let (run, dead, first) = (run.clone(), dead.clone(), self.keys.clone());
         let rows = run.sst().rows(0..run.rows(), projection, *batch_rows)?;
-        *self = Self::batches(Box::new(RunBatches { run: run.clone(), rows, at: 0 }))?;
+        *self = Self::batches(Box::new(RunBatches { run: run.clone(), rows, at: 0, dead }))?;
         // A merge relies on what the manifest said.
         if !self.is_exhausted() && self.key() < first.get(0) {
             return Err(Error::corrupt(run.sst().sst().path(), Damage::KeyOrder { row: 0 }));
@@ -224,14 +246,22 @@ struct RunBatches {
     run: Arc<Run>,
     rows: SstRows,
     at: u64,
+    /// Rows to leave out.
+    dead: Arc<DeletionVector>,
 }
 
 impl KeyedBatches for RunBatches {
     fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
         let Some(batch) = self.rows.next().transpose()? else { return Ok(None) };
         let end = self.at + batch.num_rows() as u64;
-        let keys = self.run.sst().key_index().read(self.at..end)?;
+        let rows = self.at..end;
+        let keys = self.run.sst().key_index().read(rows.clone())?;
         self.at = end;
-        Ok(Some((keys, batch)))
+        if self.dead.count_in(&rows) == 0 {
+            return Ok(Some((keys, batch)));
+        }
+        let live = self.dead.live(rows);
+        let kept: Vec<u32> = live.set_indices().filter_map(|index| u32::try_from(index).ok()).collect();
+        Ok(Some((keys.take(&kept), filter_record_batch(&batch, &BooleanArray::new(live, None))?)))
     }
 }

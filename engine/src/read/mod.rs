@@ -6,5 +6,8 @@ pub mod source;
 
 pub mod snapshot;
 
+pub mod probe;
+
 pub mod locate;
+pub mod resolve;
 pub mod plan;

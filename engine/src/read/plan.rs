@@ -1,20 +1,22 @@
-//! How to scan a table: which runs are clean, which rows lie in memory alone, what must be merged.
+//! How to scan a table: which rows of its runs are live, which rows lie in memory alone.
 //!
 //! In: a snapshot. Out: a [`ScanPlan`], whose parts are disjoint in keys and together hold every row once.
-//! Invariants: a run is clean only if nothing else in the snapshot, memtables and deleted keys included, lies within
-//! its key bounds: then each of its rows is live, and any reader of Parquet may read it. What overlaps is merged;
+//! Invariants: every key of a memtable that the snapshot sees is looked up in every run before a plan is there, so the
+//! rows of a run but for its dead ones are live, and any reader of Parquet may read them. Only rows in memory are merged;
 //! a merge is cut into key intervals that can be read side by side.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
 
+use crate::deletion::vector::DeletionVector;
 use crate::error::Result;
-use crate::memtable::table::VisibleChunk;
+use crate::memtable::visible::VisibleChunk;
 use crate::read::merge::Merge;
-use crate::read::snapshot::{Scan, TableSnapshot, merged_batch_rows};
+use crate::read::resolve::rows_with_keys;
+use crate::read::snapshot::{SCAN_BATCH_ROWS, Scan, TableSnapshot, merged_batch_rows};
 use crate::read::source::{KeyInterval, Source};
 use crate::rows::change::DELETED;
 use crate::version::run::Run;
@@ -25,52 +27,125 @@ const MERGE_KEYS_MIN: u64 = 131_072;
 /// How to scan a table.
 #[derive(Clone, Debug)]
 pub struct ScanPlan {
-    /// Runs all of whose rows are live, in key order.
-    pub clean: Vec<Arc<Run>>,
-    /// Live rows of memtables that overlap nothing: stored columns, each batch in key order.
+    /// The runs that have live rows, newest first.
+    pub runs: Vec<LiveRun>,
+    /// Number of runs without a live row.
+    pub skipped: usize,
+    /// Number of keys in memory that were looked up in runs for this plan.
+    pub resolved_keys: u64,
+    /// Live rows of memtables that overlap nothing in memory: stored columns, each batch in key order.
     pub memory: Vec<RecordBatch>,
-    /// Key intervals to merge, in key order within each overlap.
+    /// Key intervals of memtables to merge, in key order within each overlap.
     pub merged: Vec<MergePart>,
 }
 
-/// One key interval of sources that overlap.
+/// A run and its dead rows, of which it has others.
+#[derive(Clone, Debug)]
+pub struct LiveRun {
+    /// The run.
+    pub run: Arc<Run>,
+    /// Its dead rows.
+    pub dead: Arc<DeletionVector>,
+}
+
+impl LiveRun {
+    /// Number of its live rows.
+    pub fn live_rows(&self) -> u64 {
+        self.run.rows() - self.dead.len()
+    }
+
+    /// Its live rows in key order, projected to some stored columns (by index, ascending).
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn open(&self, projection: &[usize], batch_rows: usize) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let (dead, mut at) = (self.dead.clone(), 0);
+        let rows = self.run.sst().rows(0..self.run.rows(), projection, batch_rows)?;
+        Ok(rows.map(move |batch| {
+            let batch = batch?;
+            let rows = at..at + batch.num_rows() as u64;
+            at = rows.end;
+            Ok(filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))?)
+        }))
+    }
+
+    /// Whether all of its rows are live.
+    pub fn is_clean(&self) -> bool {
+        self.dead.is_empty()
+    }
+}
+
+/// One key interval of chunks that overlap.
 #[derive(Clone, Debug)]
 pub struct MergePart {
     snapshot: TableSnapshot,
     sources: Vec<Source>,
 }
 
-/// Sources, or parts of sources, that lie in one interval of keys.
-struct Overlap {
-    /// Place of each in the order of sources, and the source.
-    sources: Vec<(usize, Source)>,
-}
-
 impl ScanPlan {
-    /// Plans a scan; a merge is cut into about `partitions` parts. Cost: memtable rows are sorted; of the runs only
-    /// key bounds are looked at, and a few key blocks where a merge is cut.
+    /// Plans a scan; a merge is cut into about `partitions` parts. Cost: changes in the active memtable are sorted; keys
+    /// in memory are looked up in the runs, those of a frozen chunk once for each run.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.
     pub fn new(snapshot: &TableSnapshot, partitions: usize) -> Result<Self> {
-        let mut plan = Self { clean: Vec::new(), memory: Vec::new(), merged: Vec::new() };
-        let sources = Source::all(snapshot.table(), snapshot.seq())?;
-        for overlap in overlaps(sources)? {
-            match overlap.sources.as_slice() {
-                [(_, Source::Rows(run, _))] => plan.clean.push(run.clone()),
-                [(_, Source::Deleted(..))] => {}
-                [(_, Source::Changes(chunk, keys))] => plan.memory.extend(live_rows(chunk, keys)?),
+        let chunks = snapshot.chunks()?;
+        let mut plan = Self { runs: Vec::new(), skipped: 0, resolved_keys: 0, memory: Vec::new(), merged: Vec::new() };
+        let version = &snapshot.table().version;
+        for (run, dead) in version.runs().iter().zip(version.dead()) {
+            let dead = plan.all_dead(run, dead, &chunks)?;
+            let live = LiveRun { run: run.clone(), dead };
+            if live.live_rows() > 0 {
+                plan.runs.push(live);
+            } else if run.rows() > 0 {
+                plan.skipped += 1;
+            }
+        }
+        for overlap in overlaps(chunks) {
+            match overlap.as_slice() {
+                [chunk] => plan.memory.extend(live_rows(chunk, &(0..chunk.keys.len()))?),
                 _ => plan.merged.extend(cut(snapshot, overlap, partitions)?),
             }
         }
         Ok(plan)
     }
 
+    /// The dead rows of a run, those that changes in memory supersede among them.
+    fn all_dead(
+        &mut self,
+        run: &Arc<Run>,
+        dead: &Arc<DeletionVector>,
+        chunks: &[VisibleChunk],
+    ) -> Result<Arc<DeletionVector>> {
+        let mut all = dead.clone();
+        for chunk in chunks {
+            let (rows, is_new) = chunk.superseded_in(run.id(), || rows_with_keys(&chunk.keys, run))?;
+            if is_new {
+                self.resolved_keys += chunk.keys.len() as u64;
+            }
+            if !rows.is_empty() {
+                Arc::make_mut(&mut all).extend(&rows);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The rows, projected to some stored columns (by index, ascending), in no order.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn open(&self, projection: &[usize]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let runs = self.runs.iter().map(|run| run.open(projection, SCAN_BATCH_ROWS)).collect::<Result<Vec<_>>>()?;
+        let merged = self.merged.iter().map(|part| part.open(projection)).collect::<Result<Vec<_>>>()?;
+        let memory = self.memory.iter().map(|batch| Ok(batch.project(projection)?)).collect::<Vec<_>>();
+        Ok(runs.into_iter().flatten().chain(memory).chain(merged.into_iter().flatten()))
+    }
+
     /// Exact number of rows, if no merge is needed to know it.
     pub fn row_count(&self) -> Option<u64> {
-        let clean: u64 = self.clean.iter().map(|run| run.rows()).sum();
+        let runs: u64 = self.runs.iter().map(LiveRun::live_rows).sum();
         let memory: u64 = self.memory.iter().map(|batch| batch.num_rows() as u64).sum();
-        self.merged.is_empty().then_some(clean + memory)
+        self.merged.is_empty().then_some(runs + memory)
     }
 }
 
@@ -98,67 +173,32 @@ impl MergePart {
     }
 }
 
-/// Groups runs whose key bounds overlap, directly or through others, and adds to each group, and to each gap between
-/// two, the keys of memtables and the deleted keys that lie in it. In key order.
-///
-/// # Errors
-/// [`crate::error::Error::Corrupt`]; the disk's.
-fn overlaps(sources: Vec<Source>) -> Result<Vec<Overlap>> {
-    let (rows, others): (Vec<_>, Vec<_>) =
-        sources.into_iter().enumerate().partition(|(_, source)| matches!(source, Source::Rows(..)));
-    let groups = run_groups(rows);
-    let mut overlaps = Vec::with_capacity(2 * groups.len() + 1);
-    let mut start = Bound::Unbounded;
-    for (min, max, rows) in groups {
-        let gap = KeyInterval { start, end: Bound::Excluded(min.clone()) };
-        overlaps.push(Overlap { sources: parts(&others, &gap)? });
-        let group = KeyInterval { start: Bound::Included(min), end: Bound::Included(max.clone()) };
-        let mut sources = parts(&others, &group)?;
-        sources.extend(rows);
-        sources.sort_by_key(|(place, _)| *place);
-        overlaps.push(Overlap { sources });
-        start = Bound::Excluded(max);
-    }
-    overlaps.push(Overlap { sources: parts(&others, &KeyInterval { start, end: Bound::Unbounded })? });
-    overlaps.retain(|overlap| !overlap.sources.is_empty());
-    Ok(overlaps)
-}
-
-/// First key, last key and rows of runs that overlap, directly or through others; in key order.
-type RunGroup = (Vec<u8>, Vec<u8>, Vec<(usize, Source)>);
-
-fn run_groups(rows: Vec<(usize, Source)>) -> Vec<RunGroup> {
-    let mut bounded: Vec<_> = (rows.into_iter())
-        .filter_map(|(place, source)| {
-            let Source::Rows(run, _) = &source else { return None };
-            let range = run.meta().files.key_range.clone()?;
-            Some((range.min, range.max, (place, source)))
-        })
+/// Groups chunks, which come newest first, whose key bounds overlap, directly or through others; newest first within a
+/// group.
+fn overlaps(chunks: Vec<VisibleChunk>) -> Vec<Vec<VisibleChunk>> {
+    let bounds = |chunk: &VisibleChunk| Some((chunk.keys.first()?.to_vec(), chunk.keys.last()?.to_vec()));
+    let mut bounded: Vec<_> = (chunks.into_iter().enumerate())
+        .filter_map(|(place, chunk)| bounds(&chunk).map(|(min, max)| (min, max, place, chunk)))
         .collect();
     bounded.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut groups: Vec<RunGroup> = Vec::new();
-    for (min, max, source) in bounded {
-        match groups.last_mut().filter(|(_, last, _)| min <= *last) {
-            Some((_, last, sources)) => {
+    let mut groups: Vec<(Vec<u8>, Vec<(usize, VisibleChunk)>)> = Vec::new();
+    for (min, max, place, chunk) in bounded {
+        match groups.last_mut().filter(|(last, _)| min <= *last) {
+            Some((last, group)) => {
                 *last = max.max(std::mem::take(last));
-                sources.push(source);
+                group.push((place, chunk));
             }
-            None => groups.push((min, max, vec![source])),
+            None => groups.push((max, vec![(place, chunk)])),
         }
     }
-    groups
+    let in_order = |(_, mut group): (Vec<u8>, Vec<(usize, VisibleChunk)>)| {
+        group.sort_by_key(|(place, _)| *place);
+        group.into_iter().map(|(_, chunk)| chunk).collect()
+    };
+    groups.into_iter().map(in_order).collect()
 }
 
-/// The parts of some sources in an interval.
-fn parts(sources: &[(usize, Source)], interval: &KeyInterval) -> Result<Vec<(usize, Source)>> {
-    let mut parts = Vec::new();
-    for (place, source) in sources {
-        parts.extend(source.clone().within(interval)?.map(|part| (*place, part)));
-    }
-    Ok(parts)
-}
-
-/// The rows of a part of a chunk that no other source overlaps, in key order.
+/// The rows of a part of a chunk that no other one overlaps, in key order.
 fn live_rows(chunk: &VisibleChunk, keys: &Range<usize>) -> Result<Option<RecordBatch>> {
     let rows: Vec<u32> = chunk.rows[keys.clone()].iter().copied().filter(|row| *row != DELETED).collect();
     if rows.is_empty() {
@@ -169,9 +209,13 @@ fn live_rows(chunk: &VisibleChunk, keys: &Range<usize>) -> Result<Option<RecordB
     Ok(Some(batch))
 }
 
-/// Cuts an overlap into key intervals with about as many keys each, at keys of its largest source.
-fn cut(snapshot: &TableSnapshot, overlap: Overlap, partitions: usize) -> Result<Vec<MergePart>> {
-    let sources: Vec<Source> = overlap.sources.into_iter().map(|(_, source)| source).collect();
+/// Cuts chunks that overlap into key intervals with about as many keys each, at keys of the largest one.
+fn cut(snapshot: &TableSnapshot, chunks: Vec<VisibleChunk>, partitions: usize) -> Result<Vec<MergePart>> {
+    let source = |chunk: VisibleChunk| {
+        let all = 0..chunk.keys.len();
+        Source::Changes(chunk, all)
+    };
+    let sources: Vec<Source> = chunks.into_iter().map(source).collect();
     let total: u64 = sources.iter().map(Source::len).sum();
     let parts = (total / MERGE_KEYS_MIN).clamp(1, partitions.max(1) as u64);
     let mut cuts = Vec::new();

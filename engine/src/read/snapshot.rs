@@ -12,8 +12,9 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Mismatch, Result};
 use crate::id::SeqNo;
+use crate::memtable::visible::VisibleChunk;
 use crate::read::merge::{Equal, Merge, MergeOptions};
-use crate::read::source::{KeyInterval, Source};
+use crate::read::source::{KeyInterval, Source, visible_chunks};
 use crate::rows::schema::TableSchema;
 use crate::version::view::TableView;
 
@@ -51,6 +52,14 @@ impl TableSnapshot {
     /// The sequence number it shows.
     pub fn seq(&self) -> SeqNo {
         self.seq
+    }
+
+    /// The changes in memory that it sees, newest chunk first.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotTooOld`].
+    pub fn chunks(&self) -> Result<Vec<VisibleChunk>> {
+        visible_chunks(&self.table, self.seq)
     }
 
     /// The row with a key, given as a batch of one row with the key columns in key order; the user's columns. Cost: a

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::SeqNo;
-use crate::memtable::table::VisibleChunk;
+use crate::memtable::visible::VisibleChunk;
 use crate::read::cursor::Cursor;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
@@ -98,11 +98,9 @@ impl Source {
     /// [`crate::error::Error::Corrupt`]; the disk's.
     pub fn all(table: &TableView, seq: SeqNo) -> Result<Vec<Self>> {
         let mut sources = Vec::new();
-        for memtable in &table.memtables {
-            for chunk in memtable.visible(seq)? {
-                let range = 0..chunk.keys.len();
-                sources.push(Self::Changes(chunk, range));
-            }
+        for chunk in visible_chunks(table, seq)? {
+            let range = 0..chunk.keys.len();
+            sources.push(Self::Changes(chunk, range));
         }
         for run in table.version.runs() {
             sources.extend(Self::of_run(run, &table.codec)?);
@@ -192,6 +190,18 @@ impl Source {
             Self::Deleted(keys, range) => Ok(Cursor::deleted(keys, range)),
         }
     }
+}
+
+/// The changes in memory that are visible at a sequence number, newest chunk first.
+///
+/// # Errors
+/// [`crate::error::Error::SnapshotTooOld`].
+pub fn visible_chunks(table: &TableView, seq: SeqNo) -> Result<Vec<VisibleChunk>> {
+    let mut chunks = Vec::new();
+    for memtable in &table.memtables {
+        chunks.extend(memtable.visible(seq)?);
+    }
+    Ok(chunks)
 }
 
 /// What two ranges have in common; empty if they have nothing.

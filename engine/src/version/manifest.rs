@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::ipc::convert::IpcSchemaEncoder;
 use serde::{Deserialize, Serialize};
 
+use crate::deletion::file::DeletionsManifest;
 use crate::error::{Damage, Error, Result};
 use crate::id::{ColumnId, Digest, ManifestId, NUMBER_LIMIT, RunId, SchemaId, SeqNo, TableId, WalId};
 use crate::rows::ipc::read_schema;
@@ -19,7 +20,7 @@ use crate::version::run::RunMeta;
 use crate::wal::log::LogEnd;
 
 /// Newest format this version reads and the one it writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// How errors name the state in memory.
 pub const CURRENT_MANIFEST: &str = "manifest";
 /// First bytes of the file; the checksum of the text follows as 8 hexadecimal digits and a line end.
@@ -72,6 +73,16 @@ pub struct TableManifest {
     pub next_row_id: i64,
     /// Its runs.
     pub runs: Vec<RunMeta>,
+    /// Which of their rows are dead; format 1 does not say.
+    #[serde(default)]
+    pub deletions: Option<DeletionsManifest>,
+}
+
+impl TableManifest {
+    /// Ids of the files of its deletion vectors.
+    pub fn deletion_files(&self) -> impl Iterator<Item = RunId> {
+        self.deletions.iter().flat_map(|deletions| deletions.files.iter().map(|file| file.id))
+    }
 }
 
 /// A schema in a manifest.
@@ -196,7 +207,28 @@ impl Manifest {
         if table.flushed_through > self.last_seq {
             return Err(Damage::Field { field: "flushed_through", value: table.flushed_through.0 });
         }
+        self.check_deletions(table)?;
         table.runs.iter().try_for_each(|run| self.check_run(run))
+    }
+
+    /// Whether it says of every run how many rows are dead, in files that can be.
+    fn check_deletions(&self, table: &TableManifest) -> Result<(), Damage> {
+        let Some(deletions) = &table.deletions else {
+            let missing = Damage::Field { field: "deletions", value: table.id.0 };
+            return if self.format == 1 { Ok(()) } else { Err(missing) };
+        };
+        let runs = table.runs.iter().map(|run| (run.files.run, run.files.rows));
+        let counts = deletions.runs.iter().map(|count| count.run);
+        if !counts.eq(runs.clone().map(|(run, _)| run)) {
+            return Err(Damage::Field { field: "deletions", value: table.id.0 });
+        }
+        if let Some((count, _)) = deletions.runs.iter().zip(runs).find(|(count, (_, rows))| count.rows > *rows) {
+            return Err(Damage::Field { field: "dead rows", value: count.rows });
+        }
+        match deletions.files.iter().find(|file| file.id >= self.next_run || file.bytes >= NUMBER_LIMIT) {
+            Some(file) => Err(Damage::Field { field: "deletion file", value: file.id.0 }),
+            None => Ok(()),
+        }
     }
 
     fn check_run(&self, run: &RunMeta) -> Result<(), Damage> {

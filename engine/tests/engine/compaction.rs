@@ -50,6 +50,7 @@ fn runs_that_take_too_much_memory_together_are_compacted_neighbours_first() {
             let rows: u64 = runs.iter().map(|run| run.rows()).sum();
             assert_eq!(rows, model.len() as u64, "seed {seed}, round {round}: each key once");
             assert!(runs.iter().all(|run| run.meta().files.deletes.is_none()), "seed {seed}, round {round}");
+            assert_eq!(db.report().tables[0].dead_rows(), 0, "seed {seed}, round {round}");
         }
     }
 }

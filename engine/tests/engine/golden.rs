@@ -143,7 +143,7 @@ fn databases_of_all_format_versions_open_and_hold_what_they_held() {
 fn files_written_today_have_the_bytes_of_the_golden_ones() {
     let today = tempfile::tempdir().unwrap();
     write(today.path());
-    let golden = folder().join("v1");
+    let golden = folder().join("v2");
     for file in ["tables/0000000001/00000000000000000001.keys", "tables/0000000001/00000000000000000002.keys"] {
         // A key index names the digest of its SST, whose bytes may change with the Parquet writer: compare the keys.
         let (today, golden) =

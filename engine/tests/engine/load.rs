@@ -55,7 +55,8 @@ fn inputs() -> Vec<(&'static str, Vec<i64>, bool)> {
 /// Nothing is left in the staging folder, and every file of the table is named.
 fn check_tidy(disk: &MemoryDisk, db: &Database) {
     assert_eq!(disk.list(path::STAGING).unwrap(), Vec::<String>::new());
-    let named = db.report().tables[0].runs.len() * 2;
+    let table = &db.report().tables[0];
+    let named = table.runs.len() * 2 + table.deletion_files.len();
     let folder = path::table(db.report().tables[0].id);
     let found = disk.list(&folder).map_or(0, |names| names.iter().filter(|name| !name.ends_with(".del")).count());
     assert_eq!(found, named);

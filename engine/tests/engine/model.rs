@@ -15,6 +15,7 @@ use rustling_engine::error::{Error, Result};
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
 use rustling_engine::read::plan::ScanPlan;
+use rustling_engine::read::resolve::resolve_all;
 use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
@@ -192,19 +193,14 @@ fn check_table(kind: KeyKind, snapshot: &Snapshot, model: &Rows) {
     let mut planned = read_plan(kind, &table);
     planned.sort_by(|(a, _), (b, _)| a.cmp(b));
     assert_eq!(planned, want, "the plan's parts");
+    let version = &table.table().version;
+    let by_keys = resolve_all(version.runs(), &table.table().codec).unwrap();
+    assert!(by_keys.iter().eq(version.dead().iter().map(|dead| &**dead)), "the dead rows");
 }
 
 fn read_plan(kind: KeyKind, table: &TableSnapshot) -> Vec<(Key, Value)> {
     let plan = ScanPlan::new(table, 3).unwrap();
-    let all = table.user_projection();
-    let mut rows = Vec::new();
-    for run in &plan.clean {
-        rows.extend(read(kind, run.sst().rows(0..run.rows(), &all, 100).unwrap()));
-    }
-    plan.memory.iter().for_each(|batch| rows.extend(kind.read(batch)));
-    for part in &plan.merged {
-        rows.extend(read(kind, part.open(&all).unwrap()));
-    }
+    let rows = read(kind, plan.open(&table.user_projection()).unwrap());
     if let Some(count) = plan.row_count() {
         assert_eq!(count, rows.len() as u64);
     }

@@ -10,6 +10,7 @@ use rustling_engine::seeded::SeededFault;
 const CRASH: &str = "crash::campaign::what_was_acknowledged_survives_a_power_cut_at_every_call";
 const FAULTS: &str = "faults::once::a_call_that_fails_once_is_told_loses_nothing_and_the_same_handle_goes_on";
 const MODEL: &str = "model::random_operations_give_what_the_model_gives";
+const COMPACTION: &str = "compaction::runs_that_take_too_much_memory_together_are_compacted_neighbours_first";
 const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
 const KILLED: &str =
@@ -36,10 +37,10 @@ fn check_for(fault: SeededFault) -> &'static str {
         | SeededFault::ManifestNotReadBack
         | SeededFault::RunsRemovedInDoubt => FAULTS,
         SeededFault::FlushWithoutDeletes
-        | SeededFault::CompactionForgetsDeletes
         | SeededFault::MergePrefersOlder
         | SeededFault::KeySignKept
         | SeededFault::SnapshotSeesLater => MODEL,
+        SeededFault::CompactionForgetsDeletes => COMPACTION,
         SeededFault::InsertNotCheckedAgain => THREADS,
         SeededFault::EveryDamageIsATornTail => KILLED,
         SeededFault::RecordChecksumIgnored | SeededFault::BlockChecksumIgnored => BITS,

@@ -49,7 +49,7 @@ fn check_files(disk: &SimDisk, db: &Database) -> Result<(), String> {
         let table = path::parse_table(&folder).and_then(|id| report.tables.iter().find(|table| table.id == id));
         let named = |name: &str| {
             let run = path::parse_run(name).map(|(run, _)| run);
-            table.is_some_and(|table| table.runs.iter().any(|other| Some(other.id) == run))
+            table.is_some_and(|table| table.files().any(|other| Some(other) == run))
         };
         left.extend(list(&format!("{}/{folder}", path::TABLES)).into_iter().filter(|name| !named(name)));
     }

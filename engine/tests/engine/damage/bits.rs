@@ -10,7 +10,7 @@ use crate::damage::reference::{Reference, Scale, UNREAD, kind};
 use crate::ledger;
 
 /// The names under which the ledger keeps the outcomes.
-const FIGURES: [(&str, Outcome, &str); 9] = [
+const FIGURES: [(&str, Outcome, &str); 10] = [
     ("manifest", Outcome::Refused, "manifest_refused"),
     ("log", Outcome::Refused, "log_refused"),
     ("keys", Outcome::Refused, "keys_refused"),
@@ -19,6 +19,7 @@ const FIGURES: [(&str, Outcome, &str); 9] = [
     ("sst", Outcome::Found, "sst_found"),
     ("del", Outcome::Refused, "del_refused"),
     ("del", Outcome::Found, "del_found"),
+    ("dv", Outcome::Refused, "dv_refused"),
     (UNREAD, Outcome::Harmless, "sst_without_rows_unread"),
 ];
 

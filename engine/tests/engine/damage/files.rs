@@ -198,6 +198,7 @@ fn a_copy_under_another_name_is_named_or_swept() {
         ("a copy", "log", Outcome::Harmless),
         // Of runs that no manifest names.
         ("a copy", "del", Outcome::Harmless),
+        ("a copy", "dv", Outcome::Harmless),
         ("a copy", "keys", Outcome::Harmless),
         ("a copy", "sst", Outcome::Harmless),
     ]);

@@ -30,7 +30,7 @@ fn without(image: &Image, kinds: &[&str]) -> Image {
 fn a_database_that_lost_its_manifest_is_not_made_anew() {
     let closed = Reference::closed(Scale::Small).image;
     // Either of what is left shows that there was a database; a new one would remove the runs as files nobody names.
-    for lost in [vec!["manifest"], vec!["manifest", "log"], vec!["manifest", "sst", "keys", "del"]] {
+    for lost in [vec!["manifest"], vec!["manifest", "log"], vec!["manifest", "sst", "keys", "del", "dv"]] {
         for create in [true, false] {
             let (opened, changed) = open(&without(&closed, &lost), create);
             let error = opened.unwrap_err();

@@ -186,10 +186,10 @@ fn a_newer_format_and_unknown_features_are_refused_by_name_and_left_alone() {
         serde_json::to_string(&Manifest { format, features, ..manifest.clone() }).unwrap()
     };
     // The newer format may have other fields: only those two must be there.
-    let newer = "{\"format\": 2, \"features\": [\"anything\"], \"tables\": \"elsewhere\"}".to_owned();
-    for text in [edited(2, &[]), edited(u32::MAX, &["x"]), newer] {
+    let newer = "{\"format\": 3, \"features\": [\"anything\"], \"tables\": \"elsewhere\"}".to_owned();
+    for text in [edited(3, &[]), edited(u32::MAX, &["x"]), newer] {
         let error = refuse(&image, &path, text.as_bytes());
-        assert!(matches!(&error, Error::FormatTooNew { path: named, supported: 1, .. } if *named == path), "{error}");
+        assert!(matches!(&error, Error::FormatTooNew { path: named, supported: 2, .. } if *named == path), "{error}");
     }
     let error = refuse(&image, &path, edited(1, &["deletion vectors", "x"]).as_bytes());
     let Error::UnknownFeature { path: named, feature } = &error else { panic!("{error}") };

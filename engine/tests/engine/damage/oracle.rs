@@ -64,18 +64,7 @@ fn scan(table: &TableSnapshot, interval: &KeyInterval) -> Result<RecordBatch> {
 
 fn plan(table: &TableSnapshot) -> Result<RecordBatch> {
     let plan = ScanPlan::new(table, 2)?;
-    let projection = table.user_projection();
-    let mut parts = Vec::new();
-    for run in &plan.clean {
-        parts.extend(run.sst().rows(0..run.rows(), &projection, 100)?.collect::<Result<Vec<_>>>()?);
-    }
-    for batch in &plan.memory {
-        parts.push(batch.project(&projection)?);
-    }
-    for part in &plan.merged {
-        parts.extend(part.open(&projection)?.collect::<Result<Vec<_>>>()?);
-    }
-    all(table, parts.into_iter().map(Ok))
+    all(table, plan.open(&table.user_projection())?)
 }
 
 impl Answers {

@@ -236,6 +236,7 @@ pub(crate) fn kind(path: &str) -> &'static str {
         "parquet" => "sst",
         "keys" => "keys",
         "del" => "del",
+        "dv" => "dv",
         "LOCK" => "lock",
         other => panic!("no file of a database: {path} ({other})"),
     }

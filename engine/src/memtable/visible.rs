@@ -1,0 +1,57 @@
+//! Changes of a memtable as a reader sees them, and which rows of runs they supersede.
+//!
+//! In: changes in key order; rows of runs that were found to have their keys. Out: the same, for all readers.
+//! Invariants: neither these changes nor a run ever change, so what was found once stays right.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::deletion::vector::DeletionVector;
+use crate::error::Result;
+use crate::id::RunId;
+use crate::rows::change::SortedChanges;
+
+/// Changes of one chunk that a reader can see, each key once.
+pub type VisibleChunk = Arc<VisibleChanges>;
+
+/// Changes in key order.
+#[derive(Debug)]
+pub struct VisibleChanges {
+    changes: SortedChanges,
+    superseded: Mutex<HashMap<RunId, Arc<DeletionVector>>>,
+}
+
+impl VisibleChanges {
+    /// Changes that supersede nothing as far as is known.
+    pub fn new(changes: SortedChanges) -> Arc<Self> {
+        Arc::new(Self { changes, superseded: Mutex::default() })
+    }
+
+    /// The rows of a run that have their keys, found by `find` the first time; and whether it was.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn superseded_in(
+        &self,
+        run: RunId,
+        find: impl FnOnce() -> Result<DeletionVector>,
+    ) -> Result<(Arc<DeletionVector>, bool)> {
+        let known = || self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = known().get(&run) {
+            return Ok((rows.clone(), false));
+        }
+        // Without the lock: two readers that come at once find the same.
+        let rows = Arc::new(find()?);
+        known().insert(run, rows.clone());
+        Ok((rows, true))
+    }
+}
+
+impl Deref for VisibleChanges {
+    type Target = SortedChanges;
+
+    fn deref(&self) -> &SortedChanges {
+        &self.changes
+    }
+}

@@ -1,0 +1,109 @@
+//! Finds the rows of older runs that newer keys supersede.
+//!
+//! In: keys of a newer run, or of a chunk of a memtable; older runs. Out: positions of rows, by run.
+//! Invariants: keys alone decide, never deletion vectors, so what is found here can be compared with those. Of one key
+//! the newest of the older runs that knows it ends the search: what lies below is dead since that one came.
+//! Cost: about a microsecond for each key and run that bounds and filter do not exclude, less where keys lie close.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::deletion::file::DeadRows;
+use crate::deletion::vector::DeletionVector;
+use crate::error::{Error, Result};
+use crate::id::{RunId, SeqNo};
+use crate::read::probe::Probe;
+use crate::rows::key::KeyCodec;
+use crate::rows::keys::Keys;
+use crate::version::run::Run;
+use crate::version::table::TableVersion;
+
+/// Keys of a run that are looked up at once.
+const PROBED_KEYS: u64 = 65_536;
+
+/// The rows of `older` runs (newest first) that die when `newer` runs, which are disjoint in keys, come.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`]; the disk's.
+pub fn resolve(newer: &[Arc<Run>], older: &[Arc<Run>], codec: &KeyCodec) -> Result<DeadRows> {
+    let mut dead = BTreeMap::new();
+    for run in newer {
+        each_keys(run, codec, |keys| find(keys, older, codec, &mut dead))?;
+    }
+    Ok(dead.into_iter().collect())
+}
+
+/// The dead rows of each of a table's runs, which come newest first: what deletion vectors must say.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`]; the disk's.
+pub fn resolve_all(runs: &[Arc<Run>], codec: &KeyCodec) -> Result<Vec<DeletionVector>> {
+    let mut dead: BTreeMap<RunId, DeletionVector> = BTreeMap::new();
+    for (index, newer) in runs.iter().enumerate() {
+        for (run, rows) in resolve(std::slice::from_ref(newer), &runs[index + 1..], codec)? {
+            dead.entry(run).or_default().extend(&rows);
+        }
+    }
+    Ok(runs.iter().map(|run| dead.remove(&run.id()).unwrap_or_default()).collect())
+}
+
+/// The version that some runs make, its dead rows found by keys and in no file yet.
+///
+/// # Errors
+/// [`Error::Corrupt`], of the file `named` if the runs cannot be those of one table; the disk's.
+pub fn resolved_version(runs: Vec<Arc<Run>>, through: SeqNo, codec: &KeyCodec, named: &str) -> Result<TableVersion> {
+    let version = |runs: Vec<Arc<Run>>, dead: Vec<DeletionVector>| {
+        let runs = runs.into_iter().zip(dead.into_iter().map(Arc::new)).collect();
+        TableVersion::new(runs, through).map_err(|damage| Error::corrupt(named, damage))
+    };
+    let nothing = runs.iter().map(|_| DeletionVector::default()).collect();
+    let runs = version(runs, nothing)?.runs().to_vec();
+    let dead = resolve_all(&runs, codec)?;
+    Ok(version(runs, dead)?.unrecorded_all())
+}
+
+/// The rows of a run that have some of the ascending keys.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`]; the disk's.
+pub fn rows_with_keys(keys: &Keys, run: &Run) -> Result<DeletionVector> {
+    let mut rows = DeletionVector::default();
+    run.sst().key_index().find_sorted(keys, |_, row| {
+        rows.insert(row);
+    })?;
+    Ok(rows)
+}
+
+/// Calls `visit` with all keys that a run knows, in ascending batches: those of its rows, then the deleted ones.
+///
+/// # Errors
+/// Those of `visit`; [`crate::error::Error::Corrupt`]; the disk's.
+pub fn each_keys(run: &Run, codec: &KeyCodec, mut visit: impl FnMut(&Keys) -> Result<()>) -> Result<()> {
+    let mut from = 0;
+    while from < run.rows() {
+        let to = run.rows().min(from + PROBED_KEYS);
+        visit(&run.sst().key_index().read(from..to)?)?;
+        from = to;
+    }
+    let deleted = run.deleted(codec)?;
+    if deleted.is_empty() { Ok(()) } else { visit(&deleted) }
+}
+
+fn find(keys: &Keys, older: &[Arc<Run>], codec: &KeyCodec, dead: &mut BTreeMap<RunId, DeletionVector>) -> Result<()> {
+    let mut probe = Probe::new(keys, (0..keys.len()).collect());
+    for run in older {
+        if probe.is_done() {
+            break;
+        }
+        let mut rows = DeletionVector::default();
+        probe.ask(run, codec, |_, row| {
+            if let Some(row) = row {
+                rows.insert(row);
+            }
+        })?;
+        if !rows.is_empty() {
+            dead.entry(run.id()).or_default().extend(&rows);
+        }
+    }
+    Ok(())
+}
