@@ -84,6 +84,12 @@ pub enum Damage {
         /// Row (from 0) whose key is out of order.
         row: u64,
     },
+    /// A key of the key index is not that of the row at its place.
+    #[error("the key of row {row} is not the one in the key index")]
+    KeyDiffers {
+        /// Row (from 0).
+        row: u64,
+    },
     /// Two facts about the database that must agree do not.
     #[error("{fact} is {found}, expected {expected}")]
     Disagreement {

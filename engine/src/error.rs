@@ -110,7 +110,7 @@ pub enum Error {
     #[error("the database is closed; open it again")]
     Closed,
     /// Bytes on disk are not what was written.
-    #[error("{path}{}: {damage}; restore it from a backup", At(*offset))]
+    #[error("{path}{}: {damage}; {}", At(*offset), advice(path))]
     Corrupt {
         /// The file, relative to the database folder.
         path: String,
@@ -451,6 +451,15 @@ impl Error {
     /// A [`Error::Corrupt`] at a byte.
     pub(crate) fn corrupt_at(path: impl Into<String>, offset: u64, damage: Damage) -> Self {
         Self::Corrupt { path: path.into(), offset: Some(offset), damage }
+    }
+}
+
+/// What to do about a damaged file: key indexes and deletion vectors follow from other files.
+fn advice(path: &str) -> &'static str {
+    if path.ends_with(".keys") || path.ends_with(".dv") {
+        "close the database and rebuild it with `repair`"
+    } else {
+        "restore it from a backup"
     }
 }
 

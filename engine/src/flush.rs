@@ -57,6 +57,7 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     // Compactions publish under the same lock, so these are the runs that are there when this is published.
     let view_now = state.current().view;
     let older = view_now.table(id).map_or(&[][..], |table| table.version.runs());
+    let older = if makes(SeededFault::FlushNotResolved) { &[][..] } else { older };
     let dead = resolve(&runs, older, &table.codec)?;
     let edit = RunsEdit { table: id, removed: Vec::new(), added: runs, dead, through };
     closed.publish(VersionEdit::Flushed(edit, memtable.clone()))?;

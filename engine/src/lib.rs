@@ -67,6 +67,8 @@ pub mod report;
 
 pub mod dump;
 
+pub mod verify;
+
 // Threads, and the front door.
 pub mod background;
 

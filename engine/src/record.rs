@@ -11,6 +11,7 @@ use crate::disk::api::at;
 use crate::disk::path::{self, RunFile};
 use crate::error::Result;
 use crate::id::{RunId, TableId};
+use crate::seeded::{SeededFault, makes};
 use crate::state::State;
 use crate::version::table::TableVersion;
 use crate::version::view::TableView;
@@ -52,9 +53,12 @@ impl<'a> Recorded<'a> {
         if version.unrecorded().is_empty() {
             return Ok(files);
         }
-        if files.len() >= FILES_MAX {
+        if files.len() >= FILES_MAX && !makes(SeededFault::FoldForgetsOlder) {
             files = vec![self.write_file(table, &version.dead_rows())?];
         } else {
+            if files.len() >= FILES_MAX || makes(SeededFault::DeletionFileReplaces) {
+                files.clear();
+            }
             files.push(self.write_file(table, version.unrecorded())?);
         }
         Ok(files)

@@ -83,12 +83,33 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(State, OpenReport)
     let locked = disk.lock(path::LOCK).map_err(at("lock", path::LOCK))?;
     let lock = locked.ok_or_else(|| Error::Locked { path: disk.describe() })?;
     match newest_manifest(&*disk)? {
-        Some(id) => recover(disk, options, lock, id),
+        Some(id) => {
+            let (manifest, digest) = read_manifest(&*disk, id)?;
+            recover(disk, options, lock, manifest, digest)
+        }
         None => {
             check_nothing_lost(&*disk)?;
             if options.create { create(disk, options, lock) } else { Err(Error::NoDatabase { path: disk.describe() }) }
         }
     }
+}
+
+/// Opens a database as [`open`] does, but finds the dead rows of all runs by their keys, whatever the deletion vectors
+/// say, and commits what it found.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_resolving(disk: Arc<dyn Disk>, options: Options) -> Result<State> {
+    options.check()?;
+    let no_database = || Error::NoDatabase { path: disk.describe() };
+    let lock = disk.lock(path::LOCK).map_err(at("lock", path::LOCK))?;
+    let lock = lock.ok_or_else(|| Error::Locked { path: disk.describe() })?;
+    let id = newest_manifest(&*disk)?.ok_or_else(no_database)?;
+    let (mut manifest, digest) = read_manifest(&*disk, id)?;
+    // Format 1 had none.
+    manifest.format = 1;
+    manifest.tables.iter_mut().for_each(|table| table.deletions = None);
+    Ok(recover(disk, options, lock, manifest, digest)?.0)
 }
 
 /// Refuses folders that hold something else, before anything is written into them; returns what is in this one.
@@ -210,8 +231,12 @@ pub struct ReadBack {
 /// # Errors
 /// [`Error::Corrupt`], [`Error::FormatTooNew`], [`Error::UnknownFeature`], the disk's.
 pub fn read_back(store: &Arc<Store>, options: &Options, id: ManifestId) -> Result<ReadBack> {
+    let (manifest, digest) = read_manifest(&**store.disk(), id)?;
+    read_back_of(store, options, manifest, digest)
+}
+
+fn read_back_of(store: &Arc<Store>, options: &Options, manifest: Manifest, digest: Digest) -> Result<ReadBack> {
     let disk = store.disk();
-    let (manifest, digest) = read_manifest(&**disk, id)?;
     check_previous(&**disk, &manifest)?;
     let mut tables = BTreeMap::new();
     for table in &manifest.tables {
@@ -232,10 +257,11 @@ fn recover(
     disk: Arc<dyn Disk>,
     options: Options,
     lock: Box<dyn DiskLock>,
-    id: ManifestId,
+    manifest: Manifest,
+    digest: Digest,
 ) -> Result<(State, OpenReport)> {
     let store = Store::new(disk.clone(), options.footer_bytes());
-    let ReadBack { manifest, digest, tables, replayed } = read_back(&store, &options, id)?;
+    let ReadBack { manifest, digest, tables, replayed } = read_back_of(&store, &options, manifest, digest)?;
     let format = manifest.format;
     // A copy of a database may lack the folders that were empty.
     create_folders(&*disk)?;
@@ -260,7 +286,11 @@ fn recover(
     Ok((state, report))
 }
 
-fn read_manifest(disk: &dyn Disk, id: ManifestId) -> Result<(Manifest, Digest)> {
+/// Reads a manifest, and gives its digest.
+///
+/// # Errors
+/// [`Error::Corrupt`], [`Error::FormatTooNew`], [`Error::UnknownFeature`], the disk's.
+pub fn read_manifest(disk: &dyn Disk, id: ManifestId) -> Result<(Manifest, Digest)> {
     let path = path::manifest(id);
     let file = disk.open(&path).map_err(at("open", &path))?;
     let bytes = file.map().map_err(at("read", &path))?;

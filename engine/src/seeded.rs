@@ -59,11 +59,31 @@ pub enum SeededFault {
     SnapshotSeesLater,
     /// An insert is not checked against what came since it was prepared.
     InsertNotCheckedAgain,
+    /// A flush leaves the rows that its keys supersede alive.
+    FlushNotResolved,
+    /// A load leaves the rows that its keys supersede alive.
+    LoadNotResolved,
+    /// A scan does not look up the keys in memory.
+    MemoryNotResolved,
+    /// Deleted keys are not looked up in older runs.
+    DeletesKillNothing,
+    /// A file of dead rows takes the place of those before it.
+    DeletionFileReplaces,
+    /// When files of dead rows become one, only the newest rows go into it.
+    FoldForgetsOlder,
+    /// A compaction does not look up what was flushed while it ran.
+    CatchUpSkipped,
+    /// What a chunk supersedes in one run is taken for what it supersedes in any.
+    SupersededOfOtherRun,
+    /// A compaction writes dead rows, too.
+    CompactionKeepsDead,
+    /// A compaction does not compare deletion vectors with keys.
+    VectorsNotCompared,
 }
 
 impl SeededFault {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 36] = [
         Self::AckBeforeSync,
         Self::AckWithoutAppend,
         Self::SyncFailureForgiven,
@@ -90,6 +110,16 @@ impl SeededFault {
         Self::KeySignKept,
         Self::SnapshotSeesLater,
         Self::InsertNotCheckedAgain,
+        Self::FlushNotResolved,
+        Self::LoadNotResolved,
+        Self::MemoryNotResolved,
+        Self::DeletesKillNothing,
+        Self::DeletionFileReplaces,
+        Self::FoldForgetsOlder,
+        Self::CatchUpSkipped,
+        Self::SupersededOfOtherRun,
+        Self::CompactionKeepsDead,
+        Self::VectorsNotCompared,
     ];
 }
 

@@ -14,6 +14,7 @@ use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, RunId, TableId};
 use crate::sst::checksum::{HashingFile, in_memory};
+use crate::sst::verified_file::read_whole;
 
 /// First bytes of the file.
 const MAGIC: [u8; 8] = *b"RSTLDEL1";
@@ -98,21 +99,7 @@ fn stage(disk: &dyn Disk, staged: &str, dead: &DeadRows) -> Result<(u64, Digest)
 /// It is missing or not what the manifest says; the disk refuses.
 pub fn read(disk: &dyn Disk, table: TableId, meta: &DeletionFile) -> Result<DeadRows> {
     let path = path::run(table, meta.id, RunFile::Deletions);
-    let file = match disk.open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::corrupt(path, Damage::Missing));
-        }
-        Err(error) => return Err(at("open", &path)(error)),
-    };
-    if file.len() != meta.bytes {
-        return Err(Error::corrupt(path, Damage::Length { expected: meta.bytes, found: file.len() }));
-    }
-    let bytes = file.map().map_err(at("read", &path))?;
-    let found = Digest::of(&bytes);
-    if found != meta.digest {
-        return Err(Error::corrupt(path, Damage::Digest { expected: meta.digest, found }));
-    }
+    let bytes = read_whole(disk, &path, meta.bytes, meta.digest)?;
     decode(&bytes).map_err(|damage| Error::corrupt(path, damage))
 }
 

@@ -132,6 +132,7 @@ fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conf
     let _flushing = locked(&state.flushing);
     let view = state.current().view;
     let older = view.table(id).map_or(&[][..], |table| table.version.runs());
+    let older = if makes(SeededFault::LoadNotResolved) { &[][..] } else { older };
     let dead = resolve(&runs, older, &snapshot.table().codec)?;
     let edit = RunsEdit { table: id, removed: Vec::new(), added: runs, dead, through: seq };
     written.runs.publish(VersionEdit::Loaded(edit))?;

@@ -11,6 +11,7 @@ use crate::deletion::vector::DeletionVector;
 use crate::error::Result;
 use crate::id::RunId;
 use crate::rows::change::SortedChanges;
+use crate::seeded::{SeededFault, makes};
 
 /// Changes of one chunk that a reader can see, each key once.
 pub type VisibleChunk = Arc<VisibleChanges>;
@@ -38,6 +39,7 @@ impl VisibleChanges {
         find: impl FnOnce() -> Result<DeletionVector>,
     ) -> Result<(Arc<DeletionVector>, bool)> {
         let known = || self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = if makes(SeededFault::SupersededOfOtherRun) { RunId(0) } else { run };
         if let Some(rows) = known().get(&run) {
             return Ok((rows.clone(), false));
         }

@@ -19,6 +19,7 @@ use crate::read::resolve::rows_with_keys;
 use crate::read::snapshot::{SCAN_BATCH_ROWS, Scan, TableSnapshot, merged_batch_rows};
 use crate::read::source::{KeyInterval, Source};
 use crate::rows::change::DELETED;
+use crate::seeded::{SeededFault, makes};
 use crate::version::run::Run;
 
 /// A merge of fewer keys than this is not cut.
@@ -118,6 +119,7 @@ impl ScanPlan {
         chunks: &[VisibleChunk],
     ) -> Result<Arc<DeletionVector>> {
         let mut all = dead.clone();
+        let chunks = if makes(SeededFault::MemoryNotResolved) { &[][..] } else { chunks };
         for chunk in chunks {
             let (rows, is_new) = chunk.superseded_in(run.id(), || rows_with_keys(&chunk.keys, run))?;
             if is_new {

@@ -39,6 +39,15 @@ pub struct HashedFile {
     pub checksums: Vec<u32>,
 }
 
+impl HashedFile {
+    /// What a file of these bytes must be.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hashes = Hashes::new();
+        hashes.update(bytes);
+        Self { bytes: hashes.bytes, digest: Digest(hashes.digest.digest128()), checksums: hashes.checksums() }
+    }
+}
+
 /// A new file that hashes what is written to it.
 pub struct HashingFile {
     file: Box<dyn WriteFile>,

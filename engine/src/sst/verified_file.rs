@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::disk::api::{Disk, ReadFile, at};
 use crate::error::{Damage, Error, Result};
+use crate::id::Digest;
 use crate::sst::checksum::{BlockChecks, in_memory};
 
 /// A file with known length and block checksums.
@@ -35,6 +36,16 @@ pub fn open_exact(disk: &dyn Disk, path: &str, file_bytes: u64) -> Result<Arc<dy
         return Err(Error::corrupt(path, Damage::Length { expected: file_bytes, found: file.len() }));
     }
     Ok(file)
+}
+
+/// The bytes of a file that must have this length and digest.
+///
+/// # Errors
+/// It is missing, or not what is recorded; the disk refuses.
+pub fn read_whole(disk: &dyn Disk, path: &str, file_bytes: u64, digest: Digest) -> Result<Bytes> {
+    let bytes = open_exact(disk, path, file_bytes)?.map().map_err(at("read", path))?;
+    let found = Digest::of(&bytes);
+    if found == digest { Ok(bytes) } else { Err(Error::corrupt(path, Damage::Digest { expected: digest, found })) }
 }
 
 impl VerifiedFile {

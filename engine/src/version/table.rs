@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::deletion::file::{DeadCount, DeadRows, DeletionFile, DeletionsManifest};
 use crate::deletion::vector::DeletionVector;
+use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::{RunId, SeqNo, TableId};
 use crate::version::manifest::CURRENT_MANIFEST;
@@ -145,6 +146,7 @@ impl TableVersion {
         let mut version = Self::new(kept.chain(added).collect(), through).map_err(corrupt)?;
         for (run, rows) in &edit.dead {
             let index = version.runs.iter().position(|other| other.id() == *run);
+            let corrupt = |damage| Error::corrupt(path::run(edit.table, *run, RunFile::Deletions), damage);
             let index = index.ok_or_else(|| corrupt(disagree("the run that rows die in", run.0, 0)))?;
             let before = version.dead[index].len();
             let all = Arc::make_mut(&mut version.dead[index]);

@@ -1,16 +1,25 @@
 //! Compactions that cannot merge all runs at once: neighbours in age go first, and deleted keys stay until the oldest.
+//! Compactions while the table changes: what is flushed or loaded meanwhile supersedes rows of the result.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustling_engine::config::Options;
 use rustling_engine::database::Database;
+use rustling_engine::deletion::vector::DeletionVector;
+use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::load::run::LoadOptions;
+use rustling_engine::load::sink::OnConflict;
+use rustling_engine::read::resolve::resolve_all;
 use rustling_engine::rows::change::WriteBatch;
+use rustling_engine::verify::check::verify;
 
-use crate::fixture::{Rows, contents, keys, rows, schema};
+use crate::fixture::{MemorySource, Rows, contents, keys, rows, schema, small_options};
+use crate::hooked::HookedDisk;
 
 /// Bytes of a value: a merge with 1 MiB of memory holds a few of them.
 const VALUE: usize = 10 << 10;
@@ -53,4 +62,135 @@ fn runs_that_take_too_much_memory_together_are_compacted_neighbours_first() {
             assert_eq!(db.report().tables[0].dead_rows(), 0, "seed {seed}, round {round}");
         }
     }
+}
+
+/// Rows with these keys and a word.
+fn list(keys: impl IntoIterator<Item = i64>, word: &str) -> Vec<(i64, String)> {
+    keys.into_iter().map(|key| (key, format!("{word} {key}"))).collect()
+}
+
+/// What happens while a table is compacted.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Flush,
+    Load,
+    TwoFlushes,
+}
+
+impl Meanwhile {
+    fn happen(self, db: &Database) {
+        let upsert = |keys: std::ops::Range<i64>, word: &str| {
+            db.write(WriteBatch::new().upsert("t", rows(&list(keys, word)))).unwrap();
+        };
+        match self {
+            Self::Flush => {
+                upsert(3..9, "meanwhile");
+                db.write(WriteBatch::new().delete("t", keys(&[12, 25]))).unwrap();
+                db.flush("t").unwrap();
+            }
+            Self::Load => {
+                let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
+                db.load("t", &mut MemorySource::new(vec![rows(&list(20..60, "loaded"))]), &options).unwrap();
+            }
+            Self::TwoFlushes => {
+                upsert(0..10, "first");
+                db.flush("t").unwrap();
+                upsert(5..15, "second");
+                db.flush("t").unwrap();
+            }
+        }
+    }
+
+    fn model(self, model: &mut Rows) {
+        match self {
+            Self::Flush => {
+                model.extend(list(3..9, "meanwhile"));
+                model.retain(|key, _| ![12, 25].contains(key));
+            }
+            Self::Load => model.extend(list(20..60, "loaded")),
+            Self::TwoFlushes => {
+                model.extend(list(0..10, "first"));
+                model.extend(list(5..15, "second"));
+            }
+        }
+    }
+}
+
+/// Lets something happen at one call of a compaction; `false` if it has not so many calls.
+fn compact_while(meanwhile: Meanwhile, at_call: usize) -> bool {
+    let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let (calls, database) = (Arc::new(AtomicUsize::new(usize::MAX / 2)), Arc::new(OnceLock::<Weak<Database>>::new()));
+    let (counted, shared) = (calls.clone(), database.clone());
+    let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(memory.clone(), move |_, path| {
+        // From its manifest on a compaction lets nobody publish.
+        let is_free = path.ends_with(".parquet") || path.ends_with(".keys") || path.ends_with(".del");
+        if is_free && counted.fetch_sub(1, Ordering::Relaxed) == 0 {
+            // What happens calls the disk, too.
+            counted.store(usize::MAX / 2, Ordering::Relaxed);
+            meanwhile.happen(&shared.get().unwrap().upgrade().unwrap());
+        }
+        Ok(())
+    }));
+    let options = Options { memtable_bytes: 1 << 20, wal_segment_bytes: 1 << 20, ..small_options() };
+    let db = Arc::new(Database::open(disk, options.clone()).unwrap());
+    database.set(Arc::downgrade(&db)).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    let mut model = Rows::new();
+    for (keys, word) in [(0..30, "old"), (10..20, "newer"), (15..40, "newest")] {
+        let list = list(keys, word);
+        db.write(WriteBatch::new().upsert("t", rows(&list))).unwrap();
+        db.flush("t").unwrap();
+        model.extend(list);
+    }
+    calls.store(at_call, Ordering::Relaxed);
+    db.compact("t").unwrap();
+    let happened = calls.swap(usize::MAX / 2, Ordering::Relaxed) > usize::MAX / 4;
+    if happened {
+        meanwhile.model(&mut model);
+    }
+    let context = format!("{meanwhile:?} at call {at_call}");
+    assert_eq!(contents(&db).unwrap()["t"], model, "{context}");
+    let table = db.snapshot().table("t").unwrap();
+    let version = table.table().version.clone();
+    let by_keys: Vec<DeletionVector> = resolve_all(version.runs(), &table.table().codec).unwrap();
+    assert!(by_keys.iter().eq(version.dead().iter().map(|dead| &**dead)), "{context}");
+    db.close().unwrap();
+    drop((table, version, db));
+    assert_eq!(verify(&memory, &options, None).unwrap().findings.len(), 0, "{context}");
+    let db = Database::open(memory, options).unwrap();
+    assert_eq!(contents(&db).unwrap()["t"], model, "{context}, opened again");
+    happened
+}
+
+#[test]
+fn what_comes_at_any_call_of_a_compaction_supersedes_rows_of_its_result() {
+    for meanwhile in [Meanwhile::Flush, Meanwhile::Load, Meanwhile::TwoFlushes] {
+        let calls = (0..).take_while(|call| compact_while(meanwhile, *call)).count();
+        assert!(calls > 12, "{meanwhile:?}: {calls} calls");
+    }
+}
+
+#[test]
+fn the_files_of_many_commits_become_one_and_say_the_same() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let options = Options { compact_runs: 1000, ..small_options() };
+    let mut model = Rows::new();
+    let (mut files, mut most) = (0, 0);
+    for commit in 0..40 {
+        let db = Database::open(disk.clone(), options.clone()).unwrap();
+        if commit == 0 {
+            db.create_table("t", &schema(), &["k"]).unwrap();
+        }
+        let list = list((commit..commit + 50).step_by(3), &format!("commit {commit}"));
+        db.write(WriteBatch::new().upsert("t", rows(&list))).unwrap();
+        db.flush("t").unwrap();
+        model.extend(list);
+        let report = db.report().tables.swap_remove(0);
+        most = most.max(report.deletion_files.len());
+        files += usize::from(report.deletion_files.len() == 1 && commit > 1);
+        assert_eq!(contents(&db).unwrap()["t"], model, "commit {commit}");
+        db.close().unwrap();
+    }
+    assert!(files >= 2 && most <= 17, "{files} times one file, {most} at most");
+    assert_eq!(verify(&disk, &options, None).unwrap().findings.len(), 0);
 }

@@ -11,6 +11,9 @@ const CRASH: &str = "crash::campaign::what_was_acknowledged_survives_a_power_cut
 const FAULTS: &str = "faults::once::a_call_that_fails_once_is_told_loses_nothing_and_the_same_handle_goes_on";
 const MODEL: &str = "model::random_operations_give_what_the_model_gives";
 const COMPACTION: &str = "compaction::runs_that_take_too_much_memory_together_are_compacted_neighbours_first";
+const FOLDED: &str = "compaction::the_files_of_many_commits_become_one_and_say_the_same";
+const MEANWHILE: &str = "compaction::what_comes_at_any_call_of_a_compaction_supersedes_rows_of_its_result";
+const VECTORS: &str = "damage::repair::deletion_vectors_that_are_whole_but_wrong_are_noticed_and_found_again";
 const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
 const KILLED: &str =
@@ -39,7 +42,17 @@ fn check_for(fault: SeededFault) -> &'static str {
         SeededFault::FlushWithoutDeletes
         | SeededFault::MergePrefersOlder
         | SeededFault::KeySignKept
-        | SeededFault::SnapshotSeesLater => MODEL,
+        | SeededFault::SnapshotSeesLater
+        | SeededFault::FlushNotResolved
+        | SeededFault::LoadNotResolved
+        | SeededFault::MemoryNotResolved
+        | SeededFault::DeletesKillNothing
+        | SeededFault::DeletionFileReplaces
+        | SeededFault::SupersededOfOtherRun
+        | SeededFault::CompactionKeepsDead => MODEL,
+        SeededFault::FoldForgetsOlder => FOLDED,
+        SeededFault::CatchUpSkipped => MEANWHILE,
+        SeededFault::VectorsNotCompared => VECTORS,
         SeededFault::CompactionForgetsDeletes => COMPACTION,
         SeededFault::InsertNotCheckedAgain => THREADS,
         SeededFault::EveryDamageIsATornTail => KILLED,

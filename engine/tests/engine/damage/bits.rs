@@ -89,7 +89,7 @@ fn every_bit_of_a_closed_database_is_watched_over() {
         }
     }
     let kinds: std::collections::BTreeSet<_> = files.iter().map(|(path, _)| kind(path)).collect();
-    assert_eq!(kinds.len(), 6, "a file of each kind: {kinds:?}");
+    assert_eq!(kinds.len(), 7, "a file of each kind: {kinds:?}");
     tally.finish("a small database");
 }
 

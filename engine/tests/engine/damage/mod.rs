@@ -15,5 +15,6 @@ mod files;
 mod killed;
 mod lost;
 mod manifest;
+mod repair;
 mod report;
 mod under_way;

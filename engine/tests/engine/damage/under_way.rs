@@ -10,7 +10,6 @@ use rustling_engine::disk::api::{Disk, DiskLock, ReadFile, WriteFile};
 use rustling_engine::disk::path::{self, RunFile};
 use rustling_engine::disk::sim::SimDisk;
 use rustling_engine::error::Error;
-use rustling_engine::id::{RunId, TableId};
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
 
