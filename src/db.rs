@@ -29,6 +29,8 @@ use rustling_engine::recover::OpenReport;
 use rustling_engine::report::DatabaseReport;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::BatchSource;
+use rustling_engine::verify::check::{VerifyReport, verify};
+use rustling_engine::verify::repair::{RepairReport, repair};
 use rustling_table_provider::catalog::RustlingCatalog;
 use rustling_table_provider::statement::{Statement, parse};
 use rustling_table_provider::table::RustlingTable;
@@ -374,6 +376,38 @@ impl Db {
         let (from, to) = (local_disk(backup.as_ref())?, local_disk(folder.as_ref())?);
         let options = DbOptions::default().engine();
         Ok(Backup::of_closed(from, to, &options, BackupOptions { link: false, verify: true })?.finish()?)
+    }
+
+    /// Checks a database that nobody has open, or one table of it: every byte of its files, keys against rows, dead rows
+    /// against keys, what a scan gives against a merge of everything. Changes nothing.
+    ///
+    /// ```
+    /// # use rustling_db::{Db, DbOptions};
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Db::open(folder.path())?;
+    /// for statement in db.statements("CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY); INSERT INTO t VALUES (1), (2)")? {
+    ///     db.run(&statement)?;
+    /// }
+    /// db.close()?;
+    /// let report = Db::verify(folder.path(), None, &DbOptions::default())?;
+    /// assert!(report.findings.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No database there, or one that is open; no such table; a manifest that cannot be read; the system's. What else is
+    /// wrong is in the report.
+    pub fn verify(folder: impl AsRef<Path>, table: Option<&str>, options: &DbOptions) -> Result<VerifyReport> {
+        Ok(verify(&local_disk(folder.as_ref())?, &options.engine(), table)?)
+    }
+
+    /// Rebuilds key indexes and deletion vectors of a database that nobody has open, where these are lost or damaged;
+    /// they follow from rows and deleted keys, of which nothing can be rebuilt.
+    ///
+    /// # Errors
+    /// As [`Db::verify`]. What is wrong still is in the report.
+    pub fn repair(folder: impl AsRef<Path>, table: Option<&str>, options: &DbOptions) -> Result<RepairReport> {
+        Ok(repair(&local_disk(folder.as_ref())?, &options.engine(), table)?)
     }
 
     /// What the database consists of now.

@@ -112,6 +112,10 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make the database from a backup, of which every byte is checked and copied
     Restore(RestoreArgs),
+    /// Check every byte of a database that is not open, and its files against each other
+    Verify(TableArgs),
+    /// Rebuild key indexes and deletion vectors that are lost or damaged; what is rows and keys cannot be rebuilt
+    Repair(TableArgs),
     /// Show the tables, their runs, the log and the memory
     Inspect,
     /// Show what the files say, also of a damaged database; changes nothing
@@ -284,7 +288,7 @@ pub(crate) struct RunArgs {
     pub(crate) table: Option<String>,
 }
 
-/// `flush` and `compact`.
+/// `flush`, `compact`, `verify` and `repair`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TableArgs {
     /// The table [default: all tables]

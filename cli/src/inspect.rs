@@ -20,10 +20,21 @@ pub(crate) fn inspect(global: &Global) -> Outcome {
     with_db(global, Missing::Refuse, |db| {
         let report = db.report();
         print_texts(&["database", ""], &database_rows(global, &report))?;
-        let columns =
-            ["table", "key", "columns", "runs", "rows in runs", "deletes", "bytes", "in memory", "flushed to"];
+        let columns = [
+            "table",
+            "key",
+            "columns",
+            "runs",
+            "rows in runs",
+            "dead rows",
+            "deletes",
+            "bytes",
+            "in memory",
+            "flushed to",
+        ];
         print_texts(&columns, &report.tables.iter().map(table_row).collect::<Vec<_>>())?;
-        let columns = ["run", "table", "rows", "deletes", "bytes", "key index", "seq", "first key", "last key"];
+        let columns =
+            ["run", "table", "rows", "dead rows", "deletes", "bytes", "key index", "seq", "first key", "last key"];
         let runs = report.tables.iter().flat_map(|table| table.runs.iter().map(|run| run_row(table, run)));
         print_texts(&columns, &runs.collect::<Vec<_>>())
     })
@@ -50,6 +61,7 @@ fn table_row(table: &TableReport) -> Vec<String> {
         table.columns.to_string(),
         table.runs.len().to_string(),
         count(sum(|run| run.rows)),
+        count(table.dead_rows()),
         count(sum(|run| run.deletes)),
         bytes(sum(|run| run.sst_bytes + run.key_index_bytes)),
         bytes(table.memtable_bytes as u64),
@@ -63,6 +75,7 @@ fn run_row(table: &TableReport, run: &RunReport) -> Vec<String> {
         run.id.0.to_string(),
         table.name.clone(),
         count(run.rows),
+        count(run.dead_rows),
         count(run.deletes),
         bytes(run.sst_bytes),
         bytes(run.key_index_bytes),

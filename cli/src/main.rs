@@ -31,6 +31,8 @@ mod dump;
 
 mod backup;
 
+mod verify;
+
 mod demo;
 
 use std::io::IsTerminal;
@@ -75,6 +77,8 @@ fn run(args: &Args, interrupt: &Interrupt) -> Outcome {
         Command::Delete(args) => keyvalue::delete(global, args),
         Command::Backup(args) => backup::backup(global, args, interrupt),
         Command::Restore(args) => backup::restore(global, args, interrupt),
+        Command::Verify(args) => verify::verify(global, args),
+        Command::Repair(args) => verify::repair(global, args),
         Command::Inspect => inspect::inspect(global),
         Command::Flush(args) => inspect::flush(global, args),
         Command::Compact(args) => inspect::compact(global, args),

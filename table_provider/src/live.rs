@@ -99,8 +99,14 @@ impl ExecutionPlan for LiveFilterExec {
         vec![&self.input]
     }
 
+    /// Sorts stay above: they would sort dead rows, too.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![false]
+    }
+
+    /// It is cheap, and what reads the files makes the partitions.
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
     }
 
     fn apply_expressions(

@@ -14,6 +14,8 @@ mod differential;
 mod explain;
 #[path = "sql/insert.rs"]
 mod insert;
+#[path = "sql/live.rs"]
+mod live;
 #[path = "sql/refuse.rs"]
 mod refuse;
 #[path = "sql/scan.rs"]

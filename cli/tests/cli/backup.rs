@@ -198,9 +198,9 @@ fn crc32c(bytes: &[u8]) -> u32 {
 fn a_newer_format_and_an_unknown_feature_are_named_and_left_alone() {
     for (old, new, expected) in [
         (
-            "\"format\": 1,",
             "\"format\": 2,",
-            "format 2 is newer than 1, the newest this version reads; use a newer version",
+            "\"format\": 3,",
+            "format 3 is newer than 2, the newest this version reads; use a newer version",
         ),
         (
             "\"features\": [],",

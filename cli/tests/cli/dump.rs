@@ -34,6 +34,41 @@ fn the_log_is_shown_with_its_keys() {
 }
 
 #[test]
+fn a_lost_key_index_is_named_by_verify_and_rebuilt_by_repair() {
+    let folder = Folder::with_table();
+    folder.ok(&["insert", "--table", "t", r#"{"id": 2, "name": "again", "price": 1}"#]);
+    folder.ok(&["flush"]);
+    let said = |args: &[&str]| {
+        let ran = folder.run(args);
+        (ran.code, ran.stdout, ran.stderr)
+    };
+    let (code, out, sound) = said(&["verify"]);
+    assert_eq!((code, &*out), (Some(0), ""));
+    assert!(sound.starts_with("verified 1 table, 2 runs, ") && sound.contains("4 rows, 1 of them dead"), "{sound}");
+    for end in [".keys", ".dv"] {
+        let lost = file(&folder, "db/tables/0000000001", end);
+        let name = format!("tables/0000000001/{}", lost.file_name().unwrap().to_string_lossy());
+        std::fs::remove_file(&lost).unwrap();
+        let missing = format!("{name}: the file is missing; close the database and rebuild it with `repair`\n");
+        assert_eq!(folder.failed(&["sql", "SELECT 1"]), format!("error: {missing}"));
+        let (code, out, _) = said(&["verify", "--table", "t"]);
+        assert_eq!((code, out), (Some(1), missing));
+        let (code, out, text) = said(&["repair"]);
+        assert_eq!((code, &*out), (Some(0), ""), "{text}");
+        assert!(text.starts_with(&format!("rebuilt {name}\nrepaired 1 file; nothing is wrong")), "{text}");
+        let (code, _, text) = said(&["verify"]);
+        assert_eq!((code, text), (Some(0), sound.clone()));
+    }
+    assert_eq!(folder.value("SELECT name FROM t WHERE id = 2"), "again");
+    let rows = file(&folder, "db/tables/0000000001", ".parquet");
+    flip(&rows, 100);
+    let (code, out, _) = said(&["repair"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains(".parquet: digest is ") && out.ends_with("; restore it from a backup\n"), "{out}");
+    assert_eq!(folder.failed(&["verify", "--table", "x"]), "error: there is no table `x`; there are: t\n");
+}
+
+#[test]
 fn the_manifest_is_shown_as_json() {
     let folder = Folder::with_table();
     let text = folder.ok(&["dump", "manifest"]);
