@@ -154,7 +154,10 @@ impl Files<'_> {
     }
 
     fn source(&self, schema: TableSchema, kind: RunKind) -> RunSource {
-        let options = TableParquetOptions { global: self.request.parquet.clone(), ..TableParquetOptions::default() };
+        let mut options =
+            TableParquetOptions { global: self.request.parquet.clone(), ..TableParquetOptions::default() };
+        // On dead rows, on which they may fail, filters must not be tried.
+        options.global.pushdown_filters &= matches!(kind, RunKind::Clean { .. });
         let parquet = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(RunReaderFactory));

@@ -40,7 +40,7 @@ fn a_backup_is_a_database_and_so_is_what_is_restored_from_it() {
     let (wanted, before) = (rows(&folder, "db"), files(&folder, "db"));
     let made = folder.run(&["backup", "backup"]);
     assert_eq!((made.code, made.stdout.as_str()), (Some(0), ""), "{made}");
-    assert!(made.stderr.starts_with("backed up db into backup: 1 table at sequence number 2, 4 files with "), "{made}");
+    assert!(made.stderr.starts_with("backed up db into backup: 1 table at sequence number 2, 5 files with "), "{made}");
     assert!(made.stderr.ends_with("; 2 of them are linked and share their bytes with the database\n"), "{made}");
     assert_eq!(files(&folder, "db"), before, "the database is not changed");
     let made = folder.run(&["backup", "--copy", "copy"]);

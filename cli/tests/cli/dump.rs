@@ -36,8 +36,8 @@ fn the_log_is_shown_with_its_keys() {
 #[test]
 fn a_lost_key_index_is_named_by_verify_and_rebuilt_by_repair() {
     let folder = Folder::with_table();
-    folder.ok(&["insert", "--table", "t", r#"{"id": 2, "name": "again", "price": 1}"#]);
-    folder.ok(&["flush"]);
+    folder.write("again.csv", "id,name,price\n2,again,1\n");
+    folder.ok(&["load", "again.csv", "--table", "t", "--on-conflict", "update"]);
     let said = |args: &[&str]| {
         let ran = folder.run(args);
         (ran.code, ran.stdout, ran.stderr)
