@@ -146,7 +146,14 @@ fn rewrite(state: &State, table: &Arc<TableView>, span: Range<usize>) -> Result<
         writer.append_deletes(&deleted)?;
     }
     let mut merge = merge_live(table, runs, &span)?;
+    let mut before: Option<Vec<u8>> = None;
     while let Some(block) = merge.next_block()? {
+        // Keys of the inputs may be damaged where their checksums match.
+        let follows = before.as_deref().zip(block.keys.first()).is_none_or(|(before, first)| before < first);
+        if !follows || block.keys.first_disorder().is_some() {
+            return Err(Error::corrupt(path::table(table.id), Damage::KeyOrder { row: 0 }));
+        }
+        before = block.keys.last().map(<[u8]>::to_vec).or(before);
         writer.append(&block.keys, &block.batch)?;
     }
     let closed = writer.close()?;

@@ -52,7 +52,7 @@ fn a_backup_is_a_database_and_so_is_what_is_restored_from_it() {
     }
     let before = files(&folder, "backup");
     let restored = folder.run(&["restore", "backup", "--db", "restored"]);
-    let start = "restored backup into restored: 1 table at sequence number 2, 4 files with ";
+    let start = "restored backup into restored: 1 table at sequence number 2, 5 files with ";
     assert!(restored.stderr.starts_with(start) && restored.stderr.lines().count() == 1, "{restored}");
     assert_eq!((rows(&folder, "restored"), files(&folder, "backup")), (wanted.clone(), before));
     folder.ok(&["insert", "--table", "t", r#"{"id": 9}"#, "--db", "restored"]);

@@ -93,14 +93,14 @@ fn stage(disk: &dyn Disk, staged: &str, dead: &DeadRows) -> Result<(u64, Digest)
     Ok((hashed.bytes, hashed.digest))
 }
 
-/// Reads a file that the manifest names.
+/// Reads what a file that the manifest names says of the runs that are still there.
 ///
 /// # Errors
 /// It is missing or not what the manifest says; the disk refuses.
-pub fn read(disk: &dyn Disk, table: TableId, meta: &DeletionFile) -> Result<DeadRows> {
+pub fn read(disk: &dyn Disk, table: TableId, meta: &DeletionFile, counts: &[DeadCount]) -> Result<DeadRows> {
     let path = path::run(table, meta.id, RunFile::Deletions);
     let bytes = read_whole(disk, &path, meta.bytes, meta.digest)?;
-    decode(&bytes).map_err(|damage| Error::corrupt(path, damage))
+    decode(&bytes, counts).map_err(|damage| Error::corrupt(path, damage))
 }
 
 /// The dead rows of a table's runs, from all its files. Cost: the files are read.
@@ -110,8 +110,7 @@ pub fn read(disk: &dyn Disk, table: TableId, meta: &DeletionFile) -> Result<Dead
 pub fn read_all(disk: &dyn Disk, table: TableId, manifest: &DeletionsManifest) -> Result<Vec<DeletionVector>> {
     let mut dead: Vec<DeletionVector> = manifest.runs.iter().map(|_| DeletionVector::default()).collect();
     for file in &manifest.files {
-        for (run, rows) in read(disk, table, file)? {
-            // Runs that are gone since are in the files still.
+        for (run, rows) in read(disk, table, file, &manifest.runs)? {
             if let Some(index) = manifest.runs.iter().position(|count| count.run == run) {
                 dead[index].extend(&rows);
             }
@@ -132,7 +131,11 @@ pub fn read_all(disk: &dyn Disk, table: TableId, manifest: &DeletionsManifest) -
     Ok(dead)
 }
 
-fn encode(dead: &DeadRows) -> Result<Vec<u8>> {
+/// The bytes of a file.
+///
+/// # Errors
+/// A row number is beyond what an SST can have.
+pub fn encode(dead: &DeadRows) -> Result<Vec<u8>> {
     let mut bytes = MAGIC.to_vec();
     for (run, vector) in dead {
         let rows = vector.rows().map(u32::try_from).collect::<Result<RoaringBitmap, _>>();
@@ -144,11 +147,12 @@ fn encode(dead: &DeadRows) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Decodes the bytes of a file.
+/// Decodes what the bytes of a file say of some runs, of which no more rows are dead than counted. Runs that are gone
+/// since are in files still.
 ///
 /// # Errors
-/// They are none.
-pub fn decode(bytes: &[u8]) -> Result<DeadRows, Damage> {
+/// They are none, or say that more rows are dead: a few bytes can name all rows that there are numbers for.
+pub fn decode(bytes: &[u8], counts: &[DeadCount]) -> Result<DeadRows, Damage> {
     let Some((magic, mut rest)) = bytes.split_first_chunk::<8>() else {
         return Err(Damage::Truncated { field: "magic", needed: 8, available: bytes.len() as u64 });
     };
@@ -168,8 +172,13 @@ pub fn decode(bytes: &[u8]) -> Result<DeadRows, Damage> {
         if !reader.is_empty() {
             return Err(Damage::Field { field: "bitmap", value: run.0 });
         }
-        dead.push((run, rows.into_iter().map(u64::from).collect()));
         rest = behind;
+        let Some(count) = counts.iter().find(|count| count.run == run) else { continue };
+        if rows.len() > count.rows {
+            let (expected, found) = (count.rows, rows.len());
+            return Err(Damage::Disagreement { fact: "the number of dead rows of a run", expected, found });
+        }
+        dead.push((run, DeletionVector::from(&rows)));
     }
     Ok(dead)
 }
@@ -189,6 +198,10 @@ mod tests {
 
     use super::*;
 
+    fn counts(dead: &DeadRows) -> Vec<DeadCount> {
+        dead.iter().map(|(run, rows)| DeadCount::new(*run, rows)).collect()
+    }
+
     #[test]
     fn what_is_encoded_is_decoded_and_what_is_cut_is_refused() {
         let mut random = StdRng::seed_from_u64(7);
@@ -197,8 +210,10 @@ mod tests {
             .chain([(RunId(9), (0..70_000).collect())])
             .collect();
         let bytes = encode(&dead).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), dead);
-        assert_eq!(decode(&encode(&DeadRows::new()).unwrap()).unwrap(), DeadRows::new());
+        let mut counts = counts(&dead);
+        assert_eq!(decode(&bytes, &counts).unwrap(), dead);
+        assert_eq!(decode(&encode(&DeadRows::new()).unwrap(), &counts).unwrap(), DeadRows::new());
+        assert_eq!(decode(&bytes, &counts[1..3]).unwrap(), dead[1..3]);
         let whole: Vec<usize> = {
             let mut ends = vec![MAGIC.len()];
             for end in 1..=dead.len() {
@@ -207,8 +222,11 @@ mod tests {
             ends
         };
         for end in 0..bytes.len() {
-            assert_eq!(decode(&bytes[..end]).is_ok(), whole.contains(&end), "cut at {end}");
+            assert_eq!(decode(&bytes[..end], &counts).is_ok(), whole.contains(&end), "cut at {end}");
         }
+        counts[0].rows -= 1;
+        let refused = decode(&bytes, &counts).unwrap_err();
+        assert!(matches!(refused, Damage::Disagreement { .. }), "{refused}");
     }
 
     #[test]
@@ -220,7 +238,7 @@ mod tests {
             for change in [1, 0x80, 0xff] {
                 let mut changed = bytes.clone();
                 changed[place] ^= change;
-                refused += usize::from(decode(&changed).is_err());
+                refused += usize::from(decode(&changed, &counts(&dead)).is_err());
             }
         }
         assert!(refused > 100, "{refused} refused");

@@ -73,7 +73,7 @@ pub fn dump_sst(disk: &dyn Disk, run: RunId, take: &mut Take<'_>) -> ControlFlow
 fn show_dead(disk: &dyn Disk, table: &TableManifest, run: RunId, take: &mut Take<'_>) -> ControlFlow<()> {
     let Some(deletions) = &table.deletions else { return ControlFlow::Continue(()) };
     for file in &deletions.files {
-        let Some(dead) = given(take, deletion::file::read(disk, table.id, file))? else { continue };
+        let Some(dead) = given(take, deletion::file::read(disk, table.id, file, &deletions.runs))? else { continue };
         let rows: u64 = dead.iter().filter(|(other, _)| *other == run).map(|(_, rows)| rows.len()).sum();
         line(take, format!("  {}: {rows} dead rows", path::run(table.id, file.id, RunFile::Deletions)))?;
     }

@@ -1,17 +1,21 @@
 //! What a commit of the manifest changes, and what it leaves alone.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path;
-use rustling_engine::id::SeqNo;
+use rustling_engine::error::{Damage, Error};
+use rustling_engine::id::{ManifestId, SeqNo};
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::version::manifest::Manifest;
 
-use crate::fixture::{contents, rows, schema, small_options};
+use crate::fixture::{contents, keys, rows, schema, small_options};
+use crate::hooked::{Call, HookedDisk};
 
 fn open(disk: &Arc<dyn Disk>) -> Database {
     Database::open(disk.clone(), small_options()).unwrap()
@@ -21,13 +25,22 @@ fn write(db: &Database, table: &str, key: i64) -> SeqNo {
     db.write(WriteBatch::new().upsert(table, rows(&[(key, "x".repeat(100))]))).unwrap()
 }
 
+fn bytes(disk: &Arc<dyn Disk>, path: &str) -> Vec<u8> {
+    disk.open(path).unwrap().map().unwrap().to_vec()
+}
+
+fn newest(disk: &Arc<dyn Disk>) -> ManifestId {
+    disk.list(path::MANIFESTS).unwrap().iter().filter_map(|name| path::parse_manifest(name)).max().unwrap()
+}
+
 fn manifest(disk: &Arc<dyn Disk>) -> Manifest {
-    let names = disk.list(path::MANIFESTS).unwrap();
-    let name = names.iter().max().unwrap();
-    let file = disk.open(&format!("{}/{name}", path::MANIFESTS)).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
-    file.read_at(0, &mut bytes).unwrap();
-    Manifest::decode(name, path::parse_manifest(name).unwrap(), &bytes).unwrap()
+    let id = newest(disk);
+    Manifest::decode("manifest", id, &bytes(disk, &path::manifest(id))).unwrap()
+}
+
+/// The names in the folder of table 1.
+fn files(disk: &Arc<dyn Disk>) -> Vec<String> {
+    disk.list("tables/0000000001").unwrap_or_default()
 }
 
 #[test]
@@ -96,4 +109,102 @@ fn the_log_of_a_closed_database_ends_where_its_manifest_says() {
     db.close().unwrap();
     let end = manifest(&disk).wal_end;
     assert_eq!(disk.open(&path::wal(end.segment)).unwrap().len(), end.length);
+}
+
+#[test]
+fn nothing_is_left_of_what_a_compaction_or_a_drop_replaced() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    for _ in 0..3 {
+        write(&db, "t", 1);
+        db.write(WriteBatch::new().delete("t", keys(&[2]))).unwrap();
+        db.flush("t").unwrap();
+    }
+    assert_eq!(files(&disk).len(), 3 * 2 + 2 + 2, "runs, deleted keys, dead rows: {:?}", files(&disk));
+    db.compact("t").unwrap();
+    assert_eq!(files(&disk).len(), 2, "{:?}", files(&disk));
+    db.drop_table("t").unwrap();
+    assert_eq!(files(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_without_changes_is_not_committed() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    let last = write(&db, "t", 1);
+    let before = db.report();
+    assert_eq!(db.write(&WriteBatch::new()).unwrap(), last);
+    assert_eq!(db.write(WriteBatch::new().upsert("t", rows(&[]))).unwrap(), last);
+    assert_eq!(db.report(), before);
+}
+
+/// Whoever wins the name of a manifest has committed, whatever the other one wrote.
+#[test]
+fn a_manifest_that_somebody_else_wrote_is_not_taken_for_ones_own() {
+    type Change = fn(&mut Vec<u8>);
+    let changes: [Change; 3] = [|bytes| bytes[40] ^= 1, |bytes| bytes.truncate(60), |bytes| bytes.push(b' ')];
+    for change in changes {
+        let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let other = memory.clone();
+        let is_armed = Arc::new(AtomicBool::new(false));
+        let armed = is_armed.clone();
+        let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(memory.clone(), move |call, path| {
+            if call == Call::Change && path.starts_with("manifest/") && armed.swap(false, Ordering::Relaxed) {
+                let staged = other.list(path::STAGING)?.into_iter().find(|name| name.starts_with("manifest-")).unwrap();
+                let mut found = bytes(&other, &path::staging(&staged));
+                change(&mut found);
+                other.create(path)?.append(&found)?;
+            }
+            Ok(())
+        }));
+        let db = open(&disk);
+        db.create_table("t", &schema(), &["k"]).unwrap();
+        write(&db, "t", 1);
+        is_armed.store(true, Ordering::Relaxed);
+        db.flush("t").unwrap_err();
+        assert!(!is_armed.load(Ordering::Relaxed));
+        assert_eq!(db.report().tables[0].runs, []);
+    }
+}
+
+#[test]
+fn a_manifest_that_the_log_had_no_room_for_is_told_to_it_by_the_next_commit() {
+    let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let is_full = Arc::new(AtomicBool::new(false));
+    let full = is_full.clone();
+    let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(memory.clone(), move |call, path| {
+        let refused = call == Call::Append && path.starts_with("wal/") && full.load(Ordering::Relaxed);
+        if refused { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }));
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    write(&db, "t", 1);
+    let before = newest(&memory);
+    let older = bytes(&memory, &path::manifest(before));
+    is_full.store(true, Ordering::Relaxed);
+    db.flush("t").unwrap();
+    is_full.store(false, Ordering::Relaxed);
+    let after = newest(&memory);
+    assert!(after > before && memory.list(path::MANIFESTS).unwrap().len() == 2, "the one before stays until then");
+    write(&db, "t", 2);
+    // The process dies, and somebody brings the older manifest back in place of the newest.
+    std::mem::forget(db);
+    let image: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    for folder in ["manifest", "wal", "tables", "tables/0000000001", "staging"] {
+        image.create_dir(folder).unwrap();
+        for name in memory.list(folder).unwrap() {
+            if path::parse_table(&name).is_none() && name != path::manifest(after)["manifest/".len()..] {
+                let path = format!("{folder}/{name}");
+                image.create(&path).unwrap().append(&bytes(&memory, &path)).unwrap();
+            }
+        }
+    }
+    let _ = image.remove(&path::manifest(before));
+    image.create(&path::manifest(before)).unwrap().append(&older).unwrap();
+    let refused = Database::open(image, small_options()).unwrap_err();
+    let expected = path::manifest(after);
+    let is_missed = matches!(&refused, Error::Corrupt { path, damage: Damage::Missing, .. } if *path == expected);
+    assert!(is_missed, "{refused}");
 }

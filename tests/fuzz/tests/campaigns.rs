@@ -84,7 +84,7 @@ macro_rules! campaigns {
     )* };
 }
 campaigns! {
-    wal "fuzz-wal", manifest "fuzz-manifest", key_index "fuzz-key_index", parquet "fuzz-parquet",
+    wal "fuzz-wal", manifest "fuzz-manifest", key_index "fuzz-key_index", parquet "fuzz-parquet", deletions "fuzz-deletions",
     key_encoding "fuzz-key_encoding", row_form "fuzz-row_form", csv "fuzz-csv", schema_text "fuzz-schema_text",
     database "fuzz-database"
 }
@@ -140,6 +140,8 @@ fn every_number_of_every_file_at_its_limits() {
         ("key_index", "packed-sealed"),
         ("key_index", "fixed-sealed"),
         ("key_index", "variable-sealed"),
+        ("deletions", "scattered"),
+        ("deletions", "dense"),
         ("parquet", "numbers"),
         ("parquet", "typed-deletes"),
         ("row_form", "typed"),

@@ -2,6 +2,7 @@
 
 pub mod csv;
 pub mod database;
+pub mod deletions;
 pub mod key_encoding;
 pub mod key_index;
 pub mod manifest;
@@ -27,10 +28,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "wal", body: wal::body, seeds: wal::seeds },
     Target { name: "manifest", body: manifest::body, seeds: manifest::seeds },
     Target { name: "key_index", body: key_index::body, seeds: key_index::seeds },
+    Target { name: "deletions", body: deletions::body, seeds: deletions::seeds },
     Target { name: "parquet", body: parquet::body, seeds: parquet::seeds },
     Target { name: "key_encoding", body: key_encoding::body, seeds: key_encoding::seeds },
     Target { name: "row_form", body: row_form::body, seeds: row_form::seeds },
