@@ -133,7 +133,8 @@ impl Cursor {
         projection: &[usize],
         batch_rows: usize,
     ) -> Result<Self> {
-        let mut first = Keys::new(run.sst().key_index().width());
+        // What the manifest says is no key yet, so it has no width.
+        let mut first = Keys::new(None);
         let end = usize::from(run.meta().files.key_range.is_some());
         run.meta().files.key_range.iter().for_each(|keys| first.push(&keys.min));
         let mut cursor = Self::deleted(Arc::new(first), 0..end);
