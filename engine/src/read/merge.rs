@@ -273,3 +273,24 @@ fn gather(schema: &SchemaRef, buffers: &[Arc<RecordBatch>], picks: &[(usize, usi
     let buffers: Vec<&RecordBatch> = buffers.iter().map(AsRef::as_ref).collect();
     Ok(interleave_record_batch(&buffers, picks)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+
+    use super::*;
+
+    #[test]
+    fn a_block_has_no_more_entries_than_it_may_be_they_rows_or_deleted_keys() {
+        let mut keys = Keys::new(Some(8));
+        (0..20_000_u64).for_each(|key| keys.push(&key.to_be_bytes()));
+        let cursors = vec![Cursor::deleted(Arc::new(keys), 0..20_000)];
+        let options = MergeOptions::keyed(Arc::new(Schema::empty()), Some(8), Equal::First);
+        let mut merge = Merge::new(cursors, options);
+        let mut sizes = Vec::new();
+        while let Some(block) = merge.next_block().unwrap() {
+            sizes.push(block.deleted.len());
+        }
+        assert_eq!(sizes, [BLOCK_ROWS, BLOCK_ROWS, 20_000 - 2 * BLOCK_ROWS]);
+    }
+}

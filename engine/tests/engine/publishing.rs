@@ -1,16 +1,17 @@
-//! What a commit of the manifest changes, and what it leaves alone.
+//! What a commit of the manifest changes, and what it leaves alone; which memtables are frozen for the next one.
 
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path;
 use rustling_engine::error::{Damage, Error};
-use rustling_engine::id::{ManifestId, SeqNo};
+use rustling_engine::id::{ManifestId, SeqNo, WalId};
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::version::manifest::Manifest;
 
@@ -191,20 +192,99 @@ fn a_manifest_that_the_log_had_no_room_for_is_told_to_it_by_the_next_commit() {
     write(&db, "t", 2);
     // The process dies, and somebody brings the older manifest back in place of the newest.
     std::mem::forget(db);
-    let image: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-    for folder in ["manifest", "wal", "tables", "tables/0000000001", "staging"] {
-        image.create_dir(folder).unwrap();
-        for name in memory.list(folder).unwrap() {
-            if path::parse_table(&name).is_none() && name != path::manifest(after)["manifest/".len()..] {
-                let path = format!("{folder}/{name}");
-                image.create(&path).unwrap().append(&bytes(&memory, &path)).unwrap();
-            }
-        }
-    }
+    let image = copy(&memory);
+    image.remove(&path::manifest(after)).unwrap();
     let _ = image.remove(&path::manifest(before));
     image.create(&path::manifest(before)).unwrap().append(&older).unwrap();
     let refused = Database::open(image, small_options()).unwrap_err();
     let expected = path::manifest(after);
     let is_missed = matches!(&refused, Error::Corrupt { path, damage: Damage::Missing, .. } if *path == expected);
     assert!(is_missed, "{refused}");
+}
+
+#[test]
+fn a_memtable_is_frozen_when_it_is_full_and_not_before() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    let memtables = |db: &Database| db.report().tables[0].memtables;
+    for key in 0..10 {
+        write(&db, "t", key);
+    }
+    assert_eq!(memtables(&db), 1);
+    for key in 10..50 {
+        write(&db, "t", key);
+    }
+    let frozen = memtables(&db);
+    assert!((2..6).contains(&frozen), "{frozen} memtables of 4 KiB");
+    // As many when the log is read back.
+    std::mem::forget(db);
+    let again = memtables(&open(&copy(&disk)));
+    assert!(again.abs_diff(frozen) <= 1 && again >= 2, "{again} memtables");
+}
+
+/// The files of a database whose process died.
+fn copy(disk: &Arc<dyn Disk>) -> Arc<dyn Disk> {
+    let image: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    for folder in ["manifest", "wal", "tables", "tables/0000000001", "staging"] {
+        image.create_dir(folder).unwrap();
+        for name in disk.list(folder).unwrap_or_default().iter().filter(|name| path::parse_table(name).is_none()) {
+            let path = format!("{folder}/{name}");
+            image.create(&path).unwrap().append(&bytes(disk, &path)).unwrap();
+        }
+    }
+    image
+}
+
+#[test]
+fn a_log_that_grew_too_long_freezes_the_table_that_needs_its_start() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let options = Options { memtable_bytes: 1 << 20, wal_bytes: 4000, ..small_options() };
+    let db = Database::open(disk, options).unwrap();
+    for table in ["a", "b"] {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+    }
+    write(&db, "a", 1);
+    let memtables = || -> Vec<usize> { db.report().tables.iter().map(|table| table.memtables).collect() };
+    for key in 0..10 {
+        write(&db, "b", key);
+        assert!(db.report().wal_bytes < 4000 && memtables() == [1, 1], "{:?}", memtables());
+    }
+    for key in 10..40 {
+        write(&db, "b", key);
+    }
+    assert!(db.report().wal_bytes > 4000 && memtables()[0] == 2, "{:?}", memtables());
+}
+
+#[test]
+fn rows_of_a_log_that_is_read_back_keep_their_row_ids() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    db.create_table("keyless", &schema(), &[]).unwrap();
+    let insert = |db: &Database, key: i64| {
+        db.write(WriteBatch::new().insert("keyless", rows(&[(key, "row".to_owned())]))).unwrap();
+    };
+    (0..3).for_each(|key| insert(&db, key));
+    std::mem::forget(db);
+    let db = open(&copy(&disk));
+    (3..6).for_each(|key| insert(&db, key));
+    assert_eq!(contents(&db).unwrap()["keyless"].len(), 6);
+}
+
+/// What a folder without a manifest may hold: the first segment of a log, as long as nothing is in it.
+#[test]
+fn a_log_without_its_manifest_is_damage_unless_it_is_as_new() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let header = {
+        drop(Database::open(disk.clone(), Options { wal_segment_bytes: 1 << 20, ..small_options() }).unwrap());
+        bytes(&disk, &path::wal(WalId(1)))[..40].to_vec()
+    };
+    let with_record = [&header[..], &[1]].concat();
+    for (id, content, opens) in [(1, &header, true), (1, &with_record, false), (2, &header, false)] {
+        let image: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        ["manifest", "wal", "tables", "staging"].iter().for_each(|folder| image.create_dir(folder).unwrap());
+        image.create(&path::wal(WalId(id))).unwrap().append(content).unwrap();
+        let opened = Database::open(image, small_options());
+        assert_eq!(opened.is_ok(), opens, "segment {id}, {} bytes", content.len());
+    }
 }
