@@ -175,6 +175,12 @@ impl MergePart {
     }
 }
 
+/// Chunks that overlap: their last key, and each with its place among all.
+struct Overlap {
+    last: Vec<u8>,
+    chunks: Vec<(usize, VisibleChunk)>,
+}
+
 /// Groups chunks, which come newest first, whose key bounds overlap, directly or through others; newest first within a
 /// group.
 fn overlaps(chunks: Vec<VisibleChunk>) -> Vec<Vec<VisibleChunk>> {
@@ -183,21 +189,21 @@ fn overlaps(chunks: Vec<VisibleChunk>) -> Vec<Vec<VisibleChunk>> {
         .filter_map(|(place, chunk)| bounds(&chunk).map(|(min, max)| (min, max, place, chunk)))
         .collect();
     bounded.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut groups: Vec<(Vec<u8>, Vec<(usize, VisibleChunk)>)> = Vec::new();
+    let mut overlaps: Vec<Overlap> = Vec::new();
     for (min, max, place, chunk) in bounded {
-        match groups.last_mut().filter(|(last, _)| min <= *last) {
-            Some((last, group)) => {
-                *last = max.max(std::mem::take(last));
-                group.push((place, chunk));
+        match overlaps.last_mut().filter(|overlap| min <= overlap.last) {
+            Some(overlap) => {
+                overlap.last = max.max(std::mem::take(&mut overlap.last));
+                overlap.chunks.push((place, chunk));
             }
-            None => groups.push((max, vec![(place, chunk)])),
+            None => overlaps.push(Overlap { last: max, chunks: vec![(place, chunk)] }),
         }
     }
-    let in_order = |(_, mut group): (Vec<u8>, Vec<(usize, VisibleChunk)>)| {
-        group.sort_by_key(|(place, _)| *place);
-        group.into_iter().map(|(_, chunk)| chunk).collect()
+    let in_order = |mut overlap: Overlap| {
+        overlap.chunks.sort_by_key(|(place, _)| *place);
+        overlap.chunks.into_iter().map(|(_, chunk)| chunk).collect()
     };
-    groups.into_iter().map(in_order).collect()
+    overlaps.into_iter().map(in_order).collect()
 }
 
 /// The rows of a part of a chunk that no other one overlaps, in key order.
