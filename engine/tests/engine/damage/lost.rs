@@ -92,3 +92,15 @@ fn another_manifest_with_the_number_that_the_log_knows_is_refused() {
     let named = matches!(&error, Error::Corrupt { path, damage: Damage::Digest { .. }, .. } if *path == newest);
     assert!(named && !changed, "changed {changed}: {error}");
 }
+
+#[test]
+fn a_folder_of_other_files_is_refused_and_a_stray_file_in_a_database_is_left_alone() {
+    let others = SimDisk::new().killed_image(0).with_file("holiday.jpg", b"x".to_vec());
+    for create in [true, false] {
+        let (opened, changed) = open(&others, create);
+        let error = opened.unwrap_err();
+        assert!(matches!(&error, Error::NotADatabase { found, .. } if found == "holiday.jpg") && !changed, "{error}");
+    }
+    let (opened, _) = open(&Reference::closed(Scale::Small).image.with_file("notes.txt", b"x".to_vec()), false);
+    opened.unwrap();
+}
