@@ -383,11 +383,11 @@ impl Db {
     ///
     /// ```
     /// # use rustling_db::{Db, DbOptions};
+    /// # use rustling_db::arrow::datatypes::{DataType, Field, Schema};
     /// # let folder = tempfile::tempdir()?;
     /// let db = Db::open(folder.path())?;
-    /// for statement in db.statements("CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY); INSERT INTO t VALUES (1), (2)")? {
-    ///     db.run(&statement)?;
-    /// }
+    /// db.create_table("t", &Schema::new(vec![Field::new("id", DataType::Int64, false)]), &["id"])?;
+    /// db.sql("INSERT INTO t VALUES (1), (2)")?;
     /// db.close()?;
     /// let report = Db::verify(folder.path(), None, &DbOptions::default())?;
     /// assert!(report.findings.is_empty());
