@@ -116,13 +116,6 @@ impl DeletionVector {
         live.finish()
     }
 
-    /// Bytes in memory, about.
-    pub fn size_bytes(&self) -> usize {
-        let bitmaps =
-            self.containers.iter().flatten().map(|rows| rows.serialized_size() + size_of::<RoaringBitmap>() + 64);
-        self.containers.capacity() * size_of::<usize>() + bitmaps.sum::<usize>()
-    }
-
     /// The containers that a range of rows touches: the places in it, the bitmap, and what to add to a place to get the
     /// distance from the range's start.
     fn parts(&self, rows: &Range<u64>) -> impl Iterator<Item = (Range<u32>, &RoaringBitmap, i64)> {
