@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::deletion::file::DeadRows;
 use crate::deletion::vector::DeletionVector;
-use crate::disk::path::{self, RunFile};
+use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::flush::flush_table;
 use crate::id::{RunId, SeqNo, TableId};
@@ -23,7 +23,7 @@ use crate::publish::VersionEdit;
 use crate::read::cursor::Cursor;
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::probe::Probe;
-use crate::read::resolve::{each_keys, resolve, rows_with_keys};
+use crate::read::resolve::{check_dead, each_keys, resolve, rows_with_keys};
 use crate::read::snapshot::merged_batch_rows;
 use crate::rows::keys::Keys;
 use crate::run_writer::{RunWriter, SeqRange};
@@ -139,7 +139,7 @@ fn rewrite(state: &State, table: &Arc<TableView>, span: Range<usize>) -> Result<
     let runs = &opened[span.clone()];
     let seqs = runs.iter().map(|run| run.meta().min_seq).min().zip(runs.iter().map(|run| run.meta().max_seq).max());
     let Some((first, last)) = seqs else { return Ok(()) };
-    check_dead(table, &opened, &span)?;
+    check_span(table, &opened, &span)?;
     let mut writer = RunWriter::new(state, table.clone());
     let deleted = deleted_keys(table, &opened, &span)?;
     if !makes(SeededFault::CompactionForgetsDeletes) {
@@ -176,7 +176,7 @@ fn rewrite(state: &State, table: &Arc<TableView>, span: Range<usize>) -> Result<
 }
 
 /// Compares the deletion vectors of some runs with what their keys, and those of all newer runs, say.
-fn check_dead(table: &TableView, runs: &[Arc<Run>], span: &Range<usize>) -> Result<()> {
+fn check_span(table: &TableView, runs: &[Arc<Run>], span: &Range<usize>) -> Result<()> {
     let mut dead: BTreeMap<RunId, DeletionVector> = BTreeMap::new();
     for newer in 0..span.end {
         let older = &runs[span.start.max(newer + 1)..span.end];
@@ -184,16 +184,10 @@ fn check_dead(table: &TableView, runs: &[Arc<Run>], span: &Range<usize>) -> Resu
             dead.entry(run).or_default().extend(&rows);
         }
     }
-    for (run, known) in runs.iter().zip(table.version.dead()).take(span.end).skip(span.start) {
-        let found = dead.remove(&run.id()).unwrap_or_default();
-        if found != **known && !makes(SeededFault::VectorsNotCompared) {
-            let path = path::run(table.id, run.id(), RunFile::Deletions);
-            let (expected, found) = (found.len(), known.len());
-            let damage = Damage::Disagreement { fact: "the number of dead rows of the run", expected, found };
-            return Err(Error::corrupt(path, damage));
-        }
-    }
-    Ok(())
+    let inputs = &runs[span.clone()];
+    let by_keys: Vec<DeletionVector> = inputs.iter().map(|run| dead.remove(&run.id()).unwrap_or_default()).collect();
+    let known = table.version.dead()[span.clone()].iter().map(AsRef::as_ref);
+    check_dead(table.id, inputs, known, &by_keys)
 }
 
 /// The deleted keys of some runs that still have something to hide: a row of a run that is older than all of them.

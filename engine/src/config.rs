@@ -30,7 +30,7 @@ pub struct Options {
     pub sst_rows: u64,
     /// Bytes of one SST at most, about (default 512 MiB).
     pub sst_bytes: u64,
-    /// A table with this many runs that overlap is compacted in the background (default 8).
+    /// A table with this many runs that overlap, have dead rows or deleted keys is compacted in the background (default 8).
     pub compact_runs: usize,
     /// Threads that parse, sort and encode (default: as many as there are cores).
     pub threads: usize,

@@ -1,13 +1,15 @@
 //! What an open database is made of, and what guards each part.
 //!
 //! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. None of them is held
-//! across a read of data but `flushing` (which only flushes take, and beginning backups) and `gate` (closed by the end of a load).
+//! across a read of data but `compacting`, `flushing` (while keys are written and looked up) and `gate` (closed by the end of a
+//! load, which looks its keys up meanwhile).
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.
 //! - `compacting`: held by the one who compacts.
-//! - `flushing`: held by the one who flushes, so that memtables are published in order; by a backup that begins, so that
-//!   none is given up meanwhile.
+//! - `flushing`: held by whoever changes the runs of a table, from looking up what dies to publishing it: flushes, so also
+//!   that memtables are published in order, and the ends of loads and compactions; by a backup that begins, so that no
+//!   memtable is given up meanwhile.
 //! - `pending_bytes`: held for an addition; a leaf.
 //! - `gate`: shared by commits; a load closes it while it takes its place in the sequence.
 

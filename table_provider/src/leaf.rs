@@ -33,7 +33,7 @@ use crate::wanted::Wanted;
 pub enum LeafRows {
     /// Memtable rows that nothing overlaps.
     Memory(MemoryRows),
-    /// Rows of memtables and runs that overlap.
+    /// Rows of memtables that overlap.
     Merge(MergeRows),
 }
 

@@ -1,4 +1,4 @@
-//! Rows of memtables and runs that overlap, merged by the engine.
+//! Changes in memory that overlap, merged by the engine.
 //!
 //! In: merge parts. Out: a stream per partition of the columns that are wanted.
 //! Invariants: the engine reads on a blocking thread, a few batches ahead of who asks; it starts with the first poll

@@ -165,8 +165,7 @@ impl MergePart {
 
     /// More rows than it has, or as many.
     pub fn row_count_max(&self) -> u64 {
-        let rows = self.sources.iter().filter(|source| !matches!(source, Source::Deleted(..)));
-        rows.map(Source::len).sum()
+        self.sources.iter().map(Source::len).sum()
     }
 
     /// Number of sources that are merged.

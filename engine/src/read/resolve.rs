@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::deletion::file::DeadRows;
 use crate::deletion::vector::DeletionVector;
-use crate::error::{Error, Result};
-use crate::id::{RunId, SeqNo};
+use crate::disk::path::{self, RunFile};
+use crate::error::{Damage, Error, Result};
+use crate::id::{RunId, SeqNo, TableId};
 use crate::read::probe::Probe;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
@@ -46,6 +47,27 @@ pub fn resolve_all(runs: &[Arc<Run>], codec: &KeyCodec) -> Result<Vec<DeletionVe
         }
     }
     Ok(runs.iter().map(|run| dead.remove(&run.id()).unwrap_or_default()).collect())
+}
+
+/// Compares what is known to be dead with what keys say, run by run.
+///
+/// # Errors
+/// [`Error::Corrupt`], naming the first run for which they differ.
+pub fn check_dead<'a>(
+    table: TableId,
+    runs: &[Arc<Run>],
+    known: impl IntoIterator<Item = &'a DeletionVector>,
+    by_keys: &[DeletionVector],
+) -> Result<()> {
+    for ((run, known), by_keys) in runs.iter().zip(known).zip(by_keys) {
+        if known != by_keys && !makes(SeededFault::VectorsNotCompared) {
+            let path = path::run(table, run.id(), RunFile::Deletions);
+            let (expected, found) = (by_keys.len(), known.len());
+            let damage = Damage::Disagreement { fact: "the number of dead rows of the run", expected, found };
+            return Err(Error::corrupt(path, damage));
+        }
+    }
+    Ok(())
 }
 
 /// The version that some runs make, its dead rows found by keys and in no file yet.
