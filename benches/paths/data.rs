@@ -81,6 +81,7 @@ pub(crate) fn database(background: bool) -> (TempDir, Database) {
         memory_bytes: 2 << 30,
         memtable_bytes: 512 << 20,
         compact_runs: usize::MAX,
+        dead_percent: 100,
         ..Options::default()
     };
     let db = Database::open(Arc::new(disk), options).expect("a database");

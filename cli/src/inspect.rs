@@ -1,13 +1,16 @@
 //! `inspect`, `flush`, `compact`: the state of the tables, and the work that changes it.
 
+use std::time::Duration;
+
 use rustling_db::Db;
 use rustling_db::engine::report::{DatabaseReport, RunReport, TableReport};
+use rustling_db::engine::version::history::{Compaction, History};
 
 use crate::args::{Global, TableArgs};
 use crate::failure::{Outcome, say};
 use crate::output::print_texts;
 use crate::session::{Missing, with_db};
-use crate::size::{bytes, count, counted};
+use crate::size::{bytes, count, counted, seconds};
 
 /// Characters of a key that are shown.
 const KEY_CHARS: usize = 40;
@@ -31,12 +34,23 @@ pub(crate) fn inspect(global: &Global) -> Outcome {
             "bytes",
             "in memory",
             "flushed to",
+            "runs of a key",
+            "written again",
         ];
         print_texts(&columns, &report.tables.iter().map(table_row).collect::<Vec<_>>())?;
         let columns =
             ["run", "table", "rows", "dead rows", "deletes", "bytes", "key index", "seq", "first key", "last key"];
         let runs = report.tables.iter().flat_map(|table| table.runs.iter().map(|run| run_row(table, run)));
-        print_texts(&columns, &runs.collect::<Vec<_>>())
+        print_texts(&columns, &runs.collect::<Vec<_>>())?;
+        let of = |table: &TableReport| -> Vec<Vec<String>> {
+            table.history.compactions.iter().map(|compaction| compaction_row(table, compaction)).collect()
+        };
+        let compactions: Vec<Vec<String>> = report.tables.iter().flat_map(of).collect();
+        if compactions.is_empty() {
+            return Ok(());
+        }
+        let columns = ["compacted", "because of", "runs", "rows read", "dead rows", "bytes", "time"];
+        print_texts(&columns, &compactions)
     })
 }
 
@@ -66,6 +80,28 @@ fn table_row(table: &TableReport) -> Vec<String> {
         bytes(sum(|run| run.sst_bytes + run.key_index_bytes)),
         bytes(table.memtable_bytes as u64),
         table.flushed_through.0.to_string(),
+        table.depth.to_string(),
+        written_again(&table.history),
+    ]
+}
+
+/// Bytes that compactions wrote for each byte that flushes and loads wrote.
+fn written_again(history: &History) -> String {
+    let first = u128::from(history.flushed.bytes) + u128::from(history.loaded.bytes);
+    let hundredths = (u128::from(history.compacted.bytes) * 100).checked_div(first).unwrap_or(0);
+    format!("{}.{:02}x", hundredths / 100, hundredths % 100)
+}
+
+fn compaction_row(table: &TableReport, compaction: &Compaction) -> Vec<String> {
+    let Compaction { reason, read, dead_rows, written, millis } = compaction;
+    vec![
+        table.name.clone(),
+        reason.text().to_owned(),
+        format!("{} to {}", count(read.runs), count(written.runs)),
+        count(read.rows),
+        count(*dead_rows),
+        format!("{} to {}", bytes(read.bytes), bytes(written.bytes)),
+        seconds(Duration::from_millis(*millis)),
     ]
 }
 

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::commit::{Pending, commit_group};
-use crate::compact::{compact_runs, untidy_runs};
+use crate::compact::policy::Effort;
+use crate::compact::step::{compact_step, is_behind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush_oldest;
+use crate::id::TableId;
 use crate::state::{State, locked};
 use crate::sweep::sweep;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,19 @@ const GROUP_BATCHES_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long a failed step waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long nothing must be flushed or published before a database is idle.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// When a step is to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// At once.
+    Now,
+    /// When there may be work.
+    Signalled,
+    /// When there may be work, or when the database is idle, and is told which.
+    SignalledOrIdle,
+}
 
 /// The running threads; by default none.
 #[derive(Debug, Default)]
@@ -46,8 +61,8 @@ impl Threads {
         let mut threads = Self { queue: Some(queue), stopping: stopping.clone(), handles: Vec::new() };
         threads.spawn("commit", state, move |state| commit_queued(state, &pending))?;
         let stop = stopping.clone();
-        threads.spawn("flush", state, move |state| repeat(state, &stop, flush_all))?;
-        threads.spawn("compact", state, move |state| repeat(state, &stopping, compact_one))?;
+        threads.spawn("flush", state, move |state| repeat(state, &stop, flush_due))?;
+        threads.spawn("compact", state, move |state| repeat(state, &stopping, compact_due))?;
         Ok(threads)
     }
 
@@ -106,17 +121,17 @@ fn commit_queued(state: &State, queue: &Receiver<Pending>) {
 }
 
 /// Calls a step whenever there may be work, until it is told to stop.
-fn repeat(state: &State, stopping: &AtomicBool, step: fn(&State) -> Result<()>) {
+fn repeat(state: &State, stopping: &AtomicBool, step: fn(&State, bool) -> Result<Next>) {
+    let mut is_idle = false;
     while !stopping.load(Ordering::Acquire) {
         let seen = state.work.now();
-        match step(state) {
-            Ok(()) => {
+        match step(state, is_idle) {
+            Ok(next) => {
                 *locked(&state.background_failure) = None;
-                if !stopping.load(Ordering::Acquire) {
-                    state.work.wait(seen);
-                }
+                is_idle = !stopping.load(Ordering::Acquire) && wait_for(state, seen, next);
             }
             Err(error) if error.kind() == ErrorKind::Poisoned => return,
+            Err(Error::Closed) => return,
             // The table went while it was worked on: there is nothing left to do for it.
             Err(Error::Dropped { .. }) => {}
             Err(error) => {
@@ -133,24 +148,42 @@ fn repeat(state: &State, stopping: &AtomicBool, step: fn(&State) -> Result<()>) 
     }
 }
 
-fn flush_all(state: &State) -> Result<()> {
-    let view = state.current().view;
-    for table in view.tables() {
-        while flush_oldest(state, table.id)? {}
+/// Waits; `true` if the database is idle.
+fn wait_for(state: &State, seen: u64, next: Next) -> bool {
+    match next {
+        Next::Now => return false,
+        Next::Signalled => state.work.wait(seen),
+        Next::SignalledOrIdle => {
+            state.work.wait_at_most(seen, IDLE);
+            return state.work.now() == seen;
+        }
     }
-    drop(view);
-    sweep(state);
-    Ok(())
+    false
 }
 
-fn compact_one(state: &State) -> Result<()> {
-    let view = state.current().view;
-    let due = view.tables().find(|table| untidy_runs(&table.version, 0) >= state.options.compact_runs);
-    let due = due.map(|table| table.id);
-    drop(view);
-    if let Some(id) = due {
-        compact_runs(state, id)?;
-        sweep(state);
+/// Flushes what is frozen, but of tables that compactions are behind with.
+fn flush_due(state: &State, _: bool) -> Result<Next> {
+    let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
+    for id in ids {
+        while !is_held(state, id) && flush_oldest(state, id)? {}
     }
-    Ok(())
+    sweep(state);
+    Ok(Next::Signalled)
+}
+
+/// Whether a table's flushes wait for a compaction: back-pressure, which writers feel when memory is full.
+fn is_held(state: &State, id: TableId) -> bool {
+    state.current().view.table(id).is_some_and(|table| is_behind(&table.version, &state.options))
+}
+
+/// Compacts what is beyond its bounds; what an idle database has collected, if it was written since it was opened.
+fn compact_due(state: &State, is_idle: bool) -> Result<Next> {
+    if compact_step(state, Effort::Steady)? {
+        return Ok(Next::Now);
+    }
+    let was_written = state.counters.flushes.load(Ordering::Relaxed) + state.counters.loads.load(Ordering::Relaxed) > 0;
+    if !is_idle {
+        return Ok(if was_written { Next::SignalledOrIdle } else { Next::Signalled });
+    }
+    Ok(if compact_step(state, Effort::Idle)? { Next::SignalledOrIdle } else { Next::Signalled })
 }

@@ -30,8 +30,12 @@ pub struct Options {
     pub sst_rows: u64,
     /// Bytes of one SST at most, about (default 512 MiB).
     pub sst_bytes: u64,
-    /// A table with this many runs that overlap, have dead rows or deleted keys is compacted in the background (default 8).
+    /// Runs that one key may be in before some of them are merged in the background (default 8); those of similar size
+    /// are merged when there are half as many, or four. With twice as many flushes wait.
     pub compact_runs: usize,
+    /// Dead rows of a hundred before some are removed in the background (default 20), if they take more than a quarter
+    /// of a memtable's bytes. With half as many more flushes wait. A table that nobody writes is left with three at most.
+    pub dead_percent: u64,
     /// Threads that parse, sort and encode (default: as many as there are cores).
     pub threads: usize,
     /// Whether commits, flushes and compactions run on threads of their own (default true). Without, the calls that
@@ -54,6 +58,7 @@ impl Default for Options {
             sst_rows: 16 << 20,
             sst_bytes: 512 << 20,
             compact_runs: 8,
+            dead_percent: 20,
             threads,
             background: true,
             retention_seconds: 0,
@@ -123,6 +128,9 @@ impl Options {
         }
         if self.compact_runs < 2 {
             return refuse("compact_runs", self.compact_runs, "at least 2");
+        }
+        if !(1..=100).contains(&self.dead_percent) {
+            return refuse("dead_percent", usize::try_from(self.dead_percent).unwrap_or(usize::MAX), "from 1 to 100");
         }
         Ok(())
     }

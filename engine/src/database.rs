@@ -14,7 +14,8 @@ use crate::background::Threads;
 use crate::backup::file::BackupOptions;
 use crate::backup::run::{Backup, BackupReport};
 use crate::commit::{Done, Pending, commit_group, prepare_batch, rotate};
-use crate::compact::compact_table;
+use crate::compact::policy::Effort;
+use crate::compact::step::{compact_step, compact_table, is_behind};
 use crate::config::Options;
 use crate::disk::api::Disk;
 use crate::error::{Error, Result};
@@ -77,6 +78,33 @@ impl Snapshot {
     /// Names of the tables.
     pub fn table_names(&self) -> Vec<String> {
         self.current.view.tables().map(|table| table.name.to_string()).collect()
+    }
+}
+
+/// A writer that waits.
+struct Stall<'a> {
+    state: &'a State,
+    began: Duration,
+}
+
+impl<'a> Stall<'a> {
+    fn begin(state: &'a State, bytes: usize) -> Self {
+        let behind = state.current().view.tables().find(|table| is_behind(&table.version, &state.options)).cloned();
+        state.counters.stalls.fetch_add(1, Ordering::Relaxed);
+        if let Some(table) = behind {
+            state.counters.stalls_for_compaction.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(bytes, table = %table.name, "a writer waits for a compaction");
+        } else {
+            tracing::debug!(bytes, "a writer waits for memory");
+        }
+        Self { state, began: state.disk.clock() }
+    }
+}
+
+impl Drop for Stall<'_> {
+    fn drop(&mut self) {
+        let waited = self.state.disk.clock().saturating_sub(self.began).as_micros();
+        self.state.counters.stalled_micros.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -220,18 +248,14 @@ impl Database {
     /// Waits until there is memory for write batches with so many bytes of rows: back-pressure. They are charged twice,
     /// for their rows and for their records in the log.
     fn wait_for_memory(&self, bytes: usize) -> Result<Arc<PendingBytes>> {
-        let mut stalled = false;
+        let mut stall = None;
         loop {
             let seen = self.state.progress.now();
             self.state.check_open()?;
             if let Some(memory) = self.state.reserve(2 * bytes) {
                 return Ok(Arc::new(memory));
             }
-            if !stalled {
-                tracing::debug!(bytes, "a writer waits for memory");
-                self.state.counters.stalls.fetch_add(1, Ordering::Relaxed);
-                stalled = true;
-            }
+            stall.get_or_insert_with(|| Stall::begin(&self.state, bytes));
             if let Some(failure) = locked(&self.state.background_failure).take() {
                 return Err(Arc::try_unwrap(failure).unwrap_or_else(|source| Error::Poisoned { source }));
             }
@@ -306,6 +330,15 @@ impl Database {
         compact_table(&self.state, id)
     }
 
+    /// Does one step of what the thread that compacts does: the most urgent one of any table. `false` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; the disk's.
+    pub fn compact_step(&self, effort: Effort) -> Result<bool> {
+        let _call = self.state.calls.begin()?;
+        compact_step(&self.state, effort)
+    }
+
     /// Makes a database of its own from what readers see now, in a folder that is missing or empty. Writes, flushes and
     /// compactions go on meanwhile, and so does the backup if writes are over because of an earlier failure.
     ///
@@ -369,6 +402,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        // Nobody calls any more; background work is told so.
+        self.state.calls.end();
         self.stop_threads();
         locked(&self.state.lock).take();
     }

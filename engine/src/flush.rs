@@ -52,7 +52,7 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     let Some((first, last)) = memtable.seq_range() else { return Ok(false) };
     let closed = write_runs(state, table, memtable)?;
     let rows = closed.rows();
-    let runs = closed.open(SeqRange { first, last })?;
+    let runs = closed.open(|_| SeqRange { first, last })?;
     let through = if makes(SeededFault::FlushClaimsTooMuch) { last.next() } else { last };
     // Compactions publish under the same lock, so these are the runs that are there when this is published.
     let view_now = state.current().view;

@@ -18,6 +18,7 @@ use crate::record::Recorded;
 use crate::seeded::{SeededFault, makes};
 use crate::state::{Current, Obsolete, Publisher, State, locked};
 use crate::sync::atomic::Ordering;
+use crate::version::history::{Amount, Compaction, Writing};
 use crate::version::manifest::{FORMAT, Manifest, SchemaManifest, TableManifest};
 use crate::version::table::RunsEdit;
 use crate::version::view::{TableView, View};
@@ -41,7 +42,7 @@ pub enum VersionEdit {
     /// Rows were loaded in bulk, as one change; all changes before it are flushed.
     Loaded(RunsEdit),
     /// Some runs were rewritten.
-    Compacted(RunsEdit),
+    Compacted(RunsEdit, Compaction),
 }
 
 /// Commits an edit and makes it visible.
@@ -88,7 +89,7 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
 /// The tables that an edit changes, as they are after it (but for their memtables).
 fn edited_tables(view: &View, edit: &VersionEdit) -> Result<Vec<TableView>> {
     let mut tables: Vec<TableView> = view.tables().map(|table| (**table).clone()).collect();
-    let edit = match edit {
+    let (edit, writing) = match edit {
         VersionEdit::Checkpoint | VersionEdit::Upgrade => return Ok(tables),
         VersionEdit::Create(table) => {
             if view.tables().any(|other| other.name == table.name) {
@@ -104,13 +105,20 @@ fn edited_tables(view: &View, edit: &VersionEdit) -> Result<Vec<TableView>> {
             tables.retain(|table| table.id != *id);
             return Ok(tables);
         }
-        VersionEdit::Flushed(edit, _) | VersionEdit::Loaded(edit) | VersionEdit::Compacted(edit) => edit,
+        VersionEdit::Flushed(edit, _) => (edit, Writing::Flush(written(edit))),
+        VersionEdit::Loaded(edit) => (edit, Writing::Load(written(edit))),
+        VersionEdit::Compacted(edit, compaction) => (edit, Writing::Compaction(compaction.clone())),
     };
     let Some(table) = tables.iter_mut().find(|table| table.id == edit.table) else {
         return Err(Error::Dropped { table: edit.table.to_string() });
     };
-    table.version = Arc::new(table.version.edited(edit)?);
+    let history = (**table.version.history()).clone().with(writing);
+    table.version = Arc::new(table.version.edited(edit)?.with_history(history));
     Ok(tables)
+}
+
+fn written(edit: &RunsEdit) -> Amount {
+    Amount::of(edit.added.iter().map(AsRef::as_ref))
 }
 
 /// The manifest of some tables. What the log holds now is durable, so its end can be recorded.
@@ -153,6 +161,7 @@ fn describe(table: &TableView) -> TableManifest {
         next_row_id: table.next_row_id.load(Ordering::Relaxed),
         runs: table.version.runs().iter().map(|run| run.meta().clone()).collect(),
         deletions: Some(table.version.deletions()),
+        history: (**table.version.history()).clone(),
     }
 }
 
@@ -196,6 +205,8 @@ fn is_written(disk: &dyn Disk, path: &str, bytes: &[u8]) -> bool {
 /// the manifest before needs is removed until then.
 fn announce(state: &State, id: ManifestId, digest: Digest) -> Result<()> {
     let mut writer = locked(&state.writer);
+    // Nobody may get the log as a panic left it.
+    let _step = state.whole_step("publishing");
     // A log that failed while this waited for it must not be touched: what is behind a hole in it is damage.
     state.check_open()?;
     writer.unannounced = Some((id, digest));

@@ -86,8 +86,8 @@ impl<'a> Recorded<'a> {
 
 impl Drop for Recorded<'_> {
     fn drop(&mut self) {
-        // A manifest that names them may have been committed.
-        if self.state.poison.get().is_some() {
+        // A manifest that names them may have been committed. A panic poisons behind this.
+        if self.state.poison.get().is_some() || std::thread::panicking() {
             return;
         }
         for (table, id) in &self.written {

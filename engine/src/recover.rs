@@ -355,7 +355,8 @@ fn open_version(
     };
     let dead = read_all(&**store.disk(), table.id, deletions)?.into_iter().map(Arc::new);
     let version = TableVersion::new(runs.into_iter().zip(dead).collect(), table.flushed_through);
-    Ok(version.map_err(|damage| Error::corrupt(path, damage))?.recorded(deletions.files.clone()))
+    let version = version.map_err(|damage| Error::corrupt(path, damage))?.recorded(deletions.files.clone());
+    Ok(version.with_history(table.history.clone()))
 }
 
 /// Applies one table's part of a write record, unless the runs have it already or the table is gone.

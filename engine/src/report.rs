@@ -2,9 +2,13 @@
 //!
 //! In: the state. Out: plain numbers per table, run, log and memory.
 
+use std::time::Duration;
+
+use crate::compact::step::shape;
 use crate::id::{ManifestId, RunId, SeqNo, TableId};
 use crate::state::{State, locked};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::version::history::History;
 use crate::version::view::TableView;
 use crate::wal::log::LogEnd;
 
@@ -29,6 +33,11 @@ pub struct DatabaseReport {
     pub compactions: u64,
     /// Times a writer waited for memory since.
     pub stalls: u64,
+    /// Of these, times that memory was not given back because flushes waited for a compaction: a table had too many runs
+    /// or dead rows.
+    pub stalls_for_compaction: u64,
+    /// How long writers waited, all together.
+    pub stalled: Duration,
     /// Sorted parts spilled by loads since.
     pub spills: u64,
     /// Bytes spilled by loads since.
@@ -58,12 +67,21 @@ pub struct TableReport {
     pub flushed_through: SeqNo,
     /// The files that say which rows are dead.
     pub deletion_files: Vec<RunId>,
+    /// Runs that one key may be in, at most: what a lookup asks.
+    pub depth: usize,
+    /// What was written for it since it was created, and its last compactions.
+    pub history: History,
 }
 
 impl TableReport {
     /// Numbers of the files in its folder: its runs', and those of the dead rows.
     pub fn files(&self) -> impl Iterator<Item = RunId> {
         self.runs.iter().map(|run| run.id).chain(self.deletion_files.iter().copied())
+    }
+
+    /// Rows of all runs, the dead ones included.
+    pub fn rows(&self) -> u64 {
+        self.runs.iter().map(|run| run.rows).sum()
     }
 
     /// Rows of all runs that are dead.
@@ -114,6 +132,8 @@ pub fn report(state: &State) -> DatabaseReport {
         flushes: count(&state.counters.flushes),
         compactions: count(&state.counters.compactions),
         stalls: count(&state.counters.stalls),
+        stalls_for_compaction: count(&state.counters.stalls_for_compaction),
+        stalled: Duration::from_micros(count(&state.counters.stalled_micros)),
         spills: count(&state.counters.spills),
         spilled_bytes: count(&state.counters.spilled_bytes),
         tables: current.view.tables().map(|table| describe(table)).collect(),
@@ -147,5 +167,7 @@ fn describe(table: &TableView) -> TableReport {
         memtable_bytes: table.memtable_bytes(),
         flushed_through: table.version.flushed_through(),
         deletion_files: table.version.deletion_files().iter().map(|file| file.id).collect(),
+        depth: shape(&table.version, 0).depth(),
+        history: (**table.version.history()).clone(),
     }
 }

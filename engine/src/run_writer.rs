@@ -1,7 +1,8 @@
 //! Writes sorted rows into as many runs as the limits on one SST ask for.
 //!
 //! In: keys and rows, strictly ascending over all calls. Out: durable, open runs that are disjoint in keys.
-//! Invariants: until they are published nobody names the runs; a writer that is given up removes what it wrote.
+//! Invariants: until they are published nobody names the runs; a writer that is given up removes what it wrote. A deleted
+//! key goes into the run whose rows surround it.
 
 use std::sync::Arc;
 
@@ -30,10 +31,19 @@ pub struct SeqRange {
     pub last: SeqNo,
 }
 
+/// Deleted keys that are decoded at once.
+const DELETED_KEYS: usize = 8192;
+
 /// Writes runs of one table.
 pub struct RunWriter<'a> {
     open: Option<SstWriter>,
     closed: ClosedRuns<'a>,
+    /// Deleted keys that are in no run yet, from `deleted_from` on.
+    deleted: Keys,
+    deleted_from: usize,
+    /// Keys at which a new run begins, the last one first.
+    cuts: Vec<Vec<u8>>,
+    rows_per_run: u64,
 }
 
 /// Durable runs that are not published yet; dropping them removes their files.
@@ -44,10 +54,17 @@ pub struct ClosedRuns<'a> {
 }
 
 impl<'a> RunWriter<'a> {
-    /// Writes runs of a table.
+    /// Writes runs of a table, each as large as the limits on one allow.
     pub fn new(state: &'a State, table: Arc<TableView>) -> Self {
+        let (deleted, rows_per_run) = (Keys::new(table.codec.width()), state.options.sst_rows);
         let closed = ClosedRuns { state, table, files: Vec::new() };
-        Self { open: None, closed }
+        Self { open: None, closed, deleted, deleted_from: 0, cuts: Vec::new(), rows_per_run }
+    }
+
+    /// Begins a new run at each of these ascending keys, too, and after about so many rows.
+    #[must_use]
+    pub fn cut(self, cuts: Vec<Vec<u8>>, rows_per_run: u64) -> Self {
+        Self { cuts: cuts.into_iter().rev().collect(), rows_per_run, ..self }
     }
 
     /// Appends rows and their keys.
@@ -55,17 +72,38 @@ impl<'a> RunWriter<'a> {
     /// # Errors
     /// The disk's; Parquet's.
     pub fn append(&mut self, keys: &Keys, batch: &RecordBatch) -> Result<()> {
-        if keys.is_empty() {
+        let mut from = 0;
+        while let Some(cut) = self.cuts.last() {
+            let to = keys.gallop(from, cut).unwrap_or_else(|to| to);
+            if to == keys.len() {
+                break;
+            }
+            self.append_between(keys, batch, from, to)?;
+            let cut = self.cuts.pop().unwrap_or_default();
+            self.close_run(Some(&cut))?;
+            from = to;
+        }
+        self.append_between(keys, batch, from, keys.len())
+    }
+
+    /// Appends the rows at `from..to`, which no cut parts.
+    fn append_between(&mut self, keys: &Keys, batch: &RecordBatch, from: usize, to: usize) -> Result<()> {
+        if from == to {
             return Ok(());
         }
-        self.sst()?.append(keys, batch)?;
-        let options = &self.closed.state.options;
-        let full = |sst: &SstWriter| {
-            sst.deletes() == 0 && (sst.rows() >= options.sst_rows || sst.bytes() >= options.sst_bytes)
-        };
-        // Deleted keys belong to one run: whoever writes them writes one run.
-        if self.open.as_ref().is_some_and(full) {
-            self.close_sst()?;
+        if (from, to) == (0, keys.len()) {
+            self.sst()?.append(keys, batch)?;
+        } else {
+            let mut part = Keys::new(keys.width());
+            part.extend(keys, from..to);
+            self.sst()?.append(&part, &batch.slice(from, to - from))?;
+        }
+        let (rows_max, bytes_max) = (self.rows_per_run, self.closed.state.options.sst_bytes);
+        if self.open.as_ref().is_some_and(|sst| sst.rows() >= rows_max || sst.bytes() >= bytes_max) {
+            let mut behind = keys.get(to - 1).to_vec();
+            // The lowest key behind the last one.
+            behind.push(0);
+            self.close_run(Some(&behind))?;
         }
         Ok(())
     }
@@ -75,22 +113,14 @@ impl<'a> RunWriter<'a> {
     /// # Errors
     /// The disk's; Parquet's.
     pub fn append_with_deletes(&mut self, block: &MergeBlock) -> Result<()> {
-        self.append_deletes(&block.deleted)?;
+        self.append_deletes(&block.deleted);
         self.append(&block.keys, &block.batch)
     }
 
-    /// Appends deleted keys that act on older runs.
-    ///
-    /// # Errors
-    /// The disk's; Parquet's.
-    pub fn append_deletes(&mut self, deleted: &Keys) -> Result<()> {
-        if deleted.is_empty() {
-            return Ok(());
-        }
-        let table = &self.closed.table;
-        let columns = table.codec.decode(deleted).map_err(|damage| Error::corrupt("memory", damage))?;
-        let rows = RecordBatch::try_new(table.schema.key_schema(), columns)?;
-        self.sst()?.append_deletes(deleted, &rows)
+    /// Appends deleted keys that act on older runs. Keys are greater than all deleted ones, and not less than any row,
+    /// before them.
+    pub fn append_deletes(&mut self, deleted: &Keys) {
+        self.deleted.extend(deleted, 0..deleted.len());
     }
 
     /// Makes everything durable.
@@ -98,7 +128,10 @@ impl<'a> RunWriter<'a> {
     /// # Errors
     /// The disk's; Parquet's.
     pub fn close(mut self) -> Result<ClosedRuns<'a>> {
-        self.close_sst()?;
+        while let Some(cut) = self.cuts.pop() {
+            self.close_run(Some(&cut))?;
+        }
+        self.close_run(None)?;
         Ok(self.closed)
     }
 
@@ -110,7 +143,20 @@ impl<'a> RunWriter<'a> {
         Ok(self.open.insert(open))
     }
 
-    fn close_sst(&mut self) -> Result<()> {
+    /// Ends the run, if there is one, with all deleted keys below `end`.
+    fn close_run(&mut self, end: Option<&[u8]>) -> Result<()> {
+        let to =
+            end.map_or(self.deleted.len(), |end| self.deleted.gallop(self.deleted_from, end).unwrap_or_else(|to| to));
+        while self.deleted_from < to {
+            let part_end = to.min(self.deleted_from + DELETED_KEYS);
+            let mut part = Keys::new(self.deleted.width());
+            part.extend(&self.deleted, self.deleted_from..part_end);
+            let table = &self.closed.table;
+            let columns = table.codec.decode(&part).map_err(|damage| Error::corrupt("memory", damage))?;
+            let rows = RecordBatch::try_new(table.schema.key_schema(), columns)?;
+            self.sst()?.append_deletes(&part, &rows)?;
+            self.deleted_from = part_end;
+        }
         let Some(writer) = self.open.take() else { return Ok(()) };
         self.closed.files.push(writer.finish()?);
         Ok(())
@@ -128,12 +174,13 @@ impl ClosedRuns<'_> {
         SstWriter::create(disk, self.table.id, self.state.new_run_id(), self.table.schema.clone(), encoder)
     }
 
-    /// Opens the runs, their changes having these sequence numbers.
+    /// Opens the runs; `seqs` gives the sequence numbers of the changes in each.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they do not read back; the disk's.
-    pub fn open(&self, seqs: SeqRange) -> Result<Vec<Arc<Run>>> {
+    pub fn open(&self, seqs: impl Fn(&SstMeta) -> SeqRange) -> Result<Vec<Arc<Run>>> {
         let open = |files: &SstMeta| {
+            let seqs = seqs(files);
             let meta = RunMeta { files: files.clone(), min_seq: seqs.first, max_seq: seqs.last };
             Run::open(&self.state.store, self.table.id, &self.table.schema, meta).map(Arc::new)
         };

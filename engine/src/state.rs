@@ -132,8 +132,14 @@ pub struct Counters {
     pub commits: AtomicU64,
     /// Times a writer waited for memtables to be flushed.
     pub stalls: AtomicU64,
+    /// Of these, times that flushes waited for a compaction.
+    pub stalls_for_compaction: AtomicU64,
+    /// Microseconds that writers waited, all together.
+    pub stalled_micros: AtomicU64,
     /// Memtables flushed.
     pub flushes: AtomicU64,
+    /// Bulk loads.
+    pub loads: AtomicU64,
     /// Compactions.
     pub compactions: AtomicU64,
     /// Sorted parts that loads spilled.
@@ -201,6 +207,11 @@ impl Calls {
         }
         count.running += 1;
         Ok(Call { calls: self })
+    }
+
+    /// Whether calls are refused.
+    pub fn are_ending(&self) -> bool {
+        locked(&self.count).closing
     }
 
     /// Refuses calls from now on and waits until those that run are over.

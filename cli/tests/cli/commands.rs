@@ -172,5 +172,11 @@ fn inspect_flush_and_compact_show_and_change_the_runs() {
     assert!(compacted.stderr.contains("compacted `t`: 2 runs of 5 rows, "), "{compacted}");
     assert!(compacted.stderr.contains(", now 1 run of 4 rows, "), "{compacted}");
     assert!(compacted.stderr.contains("compacted `kv`: "), "{compacted}");
+    let text = folder.ok(&["inspect"]);
+    for part in
+        ["| compacted | because of ", "| t         | asked for  | 2 to 1 | 5 ", "| runs of a key | written again |"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     insta::assert_snapshot!(folder.failed(&["flush", "--table", "x"]), @"error: there is no table `x`; there are: t, kv");
 }

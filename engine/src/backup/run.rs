@@ -301,6 +301,7 @@ fn describe(table: &TableContents, version: &TableVersion) -> TableManifest {
         next_row_id: table.next_row_id,
         runs: version.runs().iter().map(|run| run.meta().clone()).collect(),
         deletions: Some(version.deletions()),
+        history: (**version.history()).clone(),
     }
 }
 

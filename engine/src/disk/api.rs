@@ -9,7 +9,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -72,6 +73,12 @@ pub trait Disk: Send + Sync + Debug {
 
     /// How people know the folder: a path, or `memory`.
     fn describe(&self) -> String;
+
+    /// Time since some moment, for telling people how long something took. In a simulation no time passes.
+    fn clock(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
 
     /// A number that no other call gives, by which databases and commits are told apart. Not for secrets. A simulation
     /// gives the same numbers in every run, so that its files have the same bytes.

@@ -124,7 +124,7 @@ fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conf
         }
         seq
     };
-    let runs = written.runs.open(SeqRange { first: seq, last: seq })?;
+    let runs = written.runs.open(|_| SeqRange { first: seq, last: seq })?;
     if on_conflict != OnConflict::Update {
         refuse_concurrent(state, snapshot, &runs)?;
     }
@@ -136,6 +136,7 @@ fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conf
     let dead = resolve(&runs, older, &snapshot.table().codec)?;
     let edit = RunsEdit { table: id, removed: Vec::new(), added: runs, dead, through: seq };
     written.runs.publish(VersionEdit::Loaded(edit))?;
+    state.counters.loads.fetch_add(1, Ordering::Relaxed);
     Ok(seq)
 }
 

@@ -312,7 +312,7 @@ impl RunsWithOrigins {
         table: &Arc<TableView>,
         schema: &SchemaRef,
     ) -> Result<Self> {
-        let runs = runs.open(SeqRange { first: SeqNo::NONE, last: SeqNo::NONE })?.into_iter();
+        let runs = runs.open(|_| SeqRange { first: SeqNo::NONE, last: SeqNo::NONE })?.into_iter();
         let projection = (0..table.schema.stored().fields().len()).collect();
         let (codec, schema) = (table.codec.clone(), schema.clone());
         Ok(Self { runs, rows: None, codec, projection, schema, origins, at: 0 })

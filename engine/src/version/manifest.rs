@@ -16,6 +16,7 @@ use crate::id::{ColumnId, Digest, ManifestId, NUMBER_LIMIT, RunId, SchemaId, Seq
 use crate::rows::ipc::read_schema;
 use crate::rows::schema::{TableSchema, check_table_name};
 use crate::sst::meta::SstMeta;
+use crate::version::history::History;
 use crate::version::run::RunMeta;
 use crate::wal::log::LogEnd;
 
@@ -76,6 +77,9 @@ pub struct TableManifest {
     /// Which of their rows are dead; format 1 does not say.
     #[serde(default)]
     pub deletions: Option<DeletionsManifest>,
+    /// What was written for it; nothing, or not known, if it is not there.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub history: History,
 }
 
 impl TableManifest {

@@ -2,6 +2,8 @@
 
 pub mod run;
 
+pub mod history;
+
 pub mod manifest;
 
 pub mod table;

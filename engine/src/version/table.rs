@@ -13,6 +13,7 @@ use crate::deletion::vector::DeletionVector;
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::{RunId, SeqNo, TableId};
+use crate::version::history::History;
 use crate::version::manifest::CURRENT_MANIFEST;
 use crate::version::run::Run;
 
@@ -27,6 +28,7 @@ pub struct TableVersion {
     /// Dead rows that are in no file yet.
     unrecorded: DeadRows,
     flushed_through: SeqNo,
+    history: Arc<History>,
 }
 
 /// A change of a table's runs.
@@ -69,8 +71,8 @@ impl TableVersion {
                 return Err(disagree("the number of dead rows among those of a run", dead.len(), within));
             }
         }
-        let (deletion_files, unrecorded) = (Vec::new(), DeadRows::new());
-        Ok(Self { runs, dead, deletion_files, unrecorded, flushed_through })
+        let (deletion_files, unrecorded, history) = (Vec::new(), DeadRows::new(), Arc::default());
+        Ok(Self { runs, dead, deletion_files, unrecorded, flushed_through, history })
     }
 
     /// The runs, newest first.
@@ -116,6 +118,17 @@ impl TableVersion {
         Self { unrecorded: self.dead_rows(), deletion_files: Vec::new(), ..self }
     }
 
+    /// What was written for the table.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// The version with another history.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        Self { history: Arc::new(history), ..self }
+    }
+
     /// The dead rows of all runs that have any.
     pub fn dead_rows(&self) -> DeadRows {
         let some = self.runs.iter().zip(&self.dead).filter(|(_, dead)| !dead.is_empty());
@@ -159,6 +172,7 @@ impl TableVersion {
         version.unrecorded =
             self.unrecorded.iter().chain(&edit.dead).filter(|(_, rows)| !rows.is_empty()).cloned().collect();
         version.deletion_files.clone_from(&self.deletion_files);
+        version.history = self.history.clone();
         Ok(version)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustling_engine::compact::policy::Effort;
 use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::deletion::vector::DeletionVector;
@@ -17,6 +18,7 @@ use rustling_engine::load::sink::OnConflict;
 use rustling_engine::read::resolve::resolve_all;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::verify::check::verify;
+use rustling_engine::version::history::Reason;
 
 use crate::fixture::{MemorySource, Rows, contents, keys, rows, schema, small_options};
 use crate::hooked::HookedDisk;
@@ -193,4 +195,46 @@ fn the_files_of_many_commits_become_one_and_say_the_same() {
     }
     assert!(files >= 2 && most <= 17, "{files} times one file, {most} at most");
     assert_eq!(verify(&disk, &options, None).unwrap().findings.len(), 0);
+}
+
+/// Options with which tables are of many small runs.
+fn many_runs(compact_runs: usize) -> Options {
+    Options { sst_rows: 40, compact_runs, dead_percent: 20, memtable_bytes: 400, ..small_options() }
+}
+
+#[test]
+fn what_is_due_keeps_tables_within_their_bounds_and_leaves_every_row() {
+    let mut reasons = BTreeMap::new();
+    for seed in 0..6 {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        // Keys of all the table where few runs are allowed, new ones, and again all where dead rows come to many first.
+        let (depth, appends) = [(4, false), (4, true), (24, false)][usize::try_from(seed % 3).unwrap()];
+        let db = Database::open(disk.clone(), many_runs(depth)).unwrap();
+        db.create_table("t", &schema(), &["k"]).unwrap();
+        let (mut random, mut model) = (StdRng::seed_from_u64(seed), Rows::new());
+        for round in 0..60 {
+            let from = if appends { round * 50 } else { random.random_range(0..200) };
+            let list = list(from..from + random.random_range(1..30), &format!("{round}"));
+            let deleted: Vec<i64> = (0..3).map(|_| from + random.random_range(0..40)).collect();
+            db.write(WriteBatch::new().delete("t", keys(&deleted)).upsert("t", rows(&list))).unwrap();
+            db.flush("t").unwrap();
+            model.retain(|key, _| !deleted.contains(key));
+            model.extend(list);
+            while db.compact_step(Effort::Steady).unwrap() {}
+            let report = db.report();
+            assert!(report.tables[0].depth < depth, "seed {seed}, round {round}: {report:?}");
+            assert_eq!(contents(&db).unwrap()["t"], model, "seed {seed}, round {round}");
+        }
+        for compaction in &db.report().tables[0].history.compactions {
+            *reasons.entry(compaction.reason).or_insert(0) += 1;
+        }
+        while db.compact_step(Effort::Idle).unwrap() {}
+        let table = &db.report().tables[0];
+        assert!(table.dead_rows() * 100 <= table.rows() * 3, "seed {seed}: {table:?}");
+        assert_eq!(contents(&db).unwrap()["t"], model, "seed {seed}, idle");
+        db.close().unwrap();
+        assert_eq!(verify(&disk, &many_runs(depth), None).unwrap().findings.len(), 0, "seed {seed}");
+    }
+    let wanted = [Reason::ManyRuns, Reason::DeadRows, Reason::SmallRuns];
+    assert!(wanted.iter().all(|reason| reasons.contains_key(reason)), "{reasons:?}");
 }

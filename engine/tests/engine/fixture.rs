@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use rustling_engine::compact::policy::Effort;
 use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
@@ -38,6 +39,8 @@ pub(crate) enum Step {
     /// Flushes the memtables that are frozen, as a thread in the background does.
     FlushFrozen,
     Compact(&'static str),
+    /// What is to be done of any table, one step after the other, as a thread in the background does.
+    CompactDue(Effort),
     Drop(&'static str),
     Create(&'static str),
     /// Closes the database and opens it again.
@@ -137,6 +140,10 @@ pub(crate) fn run_open(db: &Database, step: &Step) -> Result<()> {
         Step::Flush(table) => db.flush(table),
         Step::FlushFrozen => db.flush_frozen(),
         Step::Compact(table) => db.compact(table),
+        Step::CompactDue(effort) => {
+            while db.compact_step(*effort)? {}
+            Ok(())
+        }
         Step::Drop(table) => db.drop_table(table),
         Step::Create(table) => db.create_table(table, &schema(), key_of(table)).map(drop),
         Step::Reopen | Step::Kill => Ok(()),
@@ -178,7 +185,7 @@ pub(crate) fn run_model(tables: &mut Tables, step: &Step) {
         }
         Step::Drop(table) => drop(tables.remove(*table)),
         Step::Create(table) => drop(tables.insert((*table).to_owned(), Rows::new())),
-        Step::Flush(_) | Step::FlushFrozen | Step::Compact(_) | Step::Reopen | Step::Kill => {}
+        Step::Flush(_) | Step::FlushFrozen | Step::Compact(_) | Step::CompactDue(_) | Step::Reopen | Step::Kill => {}
     }
 }
 

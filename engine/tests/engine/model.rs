@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustling_engine::compact::policy::Effort;
 use rustling_engine::config::Options;
 use rustling_engine::database::{Database, Snapshot};
 use rustling_engine::disk::api::Disk;
@@ -69,7 +70,7 @@ impl Pair {
             9 | 10 => self.delete(),
             11 => self.mixed(),
             12 | 13 => self.db.flush("t").unwrap(),
-            14 => self.db.compact("t").unwrap(),
+            14 => self.compact(),
             15 | 16 => self.load(),
             17 => self.snapshots.push((self.db.snapshot(), self.model.clone())),
             18 => self.reopen(),
@@ -114,6 +115,18 @@ impl Pair {
         self.model.extend(first);
         keys.iter().for_each(|key| drop(self.model.remove(key)));
         self.model.extend(last);
+    }
+
+    fn compact(&mut self) {
+        let effort = match self.random.random_range(0..4) {
+            0 => return self.db.compact("t").unwrap(),
+            1 => Effort::Idle,
+            _ => Effort::Steady,
+        };
+        // Not always to the end: what is left to do meets what comes.
+        for _ in 0..self.random.random_range(1..8) {
+            self.db.compact_step(effort).unwrap();
+        }
     }
 
     fn load(&mut self) {
@@ -247,6 +260,8 @@ fn run(seed: u64) {
         wal_segment_bytes: if small { 3000 } else { 1 << 20 },
         wal_bytes: if small { 9000 } else { 8 << 20 },
         sst_rows: if small { 20 } else { 1 << 20 },
+        compact_runs: if small { 2 } else { 4 },
+        dead_percent: 10,
         ..Options::default()
     };
     let mut pair = Pair::new(seed, kind, options);

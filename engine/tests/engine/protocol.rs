@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustling_engine::disk::api::{Disk, DiskLock, ReadFile, WriteFile};
 use rustling_engine::disk::sim::SimDisk;
@@ -120,6 +121,10 @@ impl Disk for FaultyDisk {
 
     fn describe(&self) -> String {
         self.disk.describe()
+    }
+
+    fn clock(&self) -> Duration {
+        self.disk.clock()
     }
 
     fn random(&self) -> u128 {

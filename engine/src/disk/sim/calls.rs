@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -102,6 +103,10 @@ impl Disk for SimDisk {
 
     fn describe(&self) -> String {
         "simulation".to_owned()
+    }
+
+    fn clock(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn random(&self) -> u128 {

@@ -25,7 +25,7 @@ pub(crate) fn applies(step: &Step, tables: &Tables) -> bool {
         | Step::Compact(table)
         | Step::Drop(table) => tables.contains_key(*table),
         Step::Create(table) => !tables.contains_key(*table),
-        Step::FlushFrozen | Step::Reopen | Step::Kill => true,
+        Step::FlushFrozen | Step::CompactDue(_) | Step::Reopen | Step::Kill => true,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustling_engine::compact::policy::Effort;
 use rustling_engine::config::Options;
 
 use crate::crash::scripts::Script;
@@ -29,6 +30,8 @@ fn options(random: &mut StdRng) -> Options {
         wal_segment_bytes: pick(&[200, 600, 1 << 20]),
         wal_bytes: pick(&[1000, 1 << 30]),
         sst_rows: pick(&[3, 1 << 20, 1 << 20]),
+        compact_runs: 2,
+        dead_percent: 10,
         ..small_options()
     }
 }
@@ -54,7 +57,9 @@ impl Generator {
             47..55 => Step::Load(table, self.rows(1..20)),
             55..68 => Step::Flush(table),
             68..72 => Step::FlushFrozen,
-            72..81 => Step::Compact(table),
+            72..76 => Step::Compact(table),
+            76..79 => Step::CompactDue(Effort::Steady),
+            79..81 => Step::CompactDue(Effort::Idle),
             81..87 => Step::Reopen,
             87..91 => Step::Kill,
             91..94 => {
@@ -114,7 +119,7 @@ fn random_scripts_have_steps_of_every_kind() {
     let scripts: Vec<Script> = (0..100).map(script).collect();
     let steps: Vec<&Step> = scripts.iter().flat_map(|script| &script.steps).collect();
     let kinds: std::collections::BTreeSet<String> = steps.iter().map(|step| kind(step)).collect();
-    assert_eq!(kinds.len(), 11, "{kinds:?}");
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
     let large = |step: &Step| matches!(step, Step::Upsert(_, rows) if rows.len() > 1024);
     assert!(steps.iter().any(|step| large(step)) && steps.iter().any(|step| matches!(step, Step::Create(KEYLESS))));
     assert_eq!(format!("{:?}", script(7)), format!("{:?}", script(7)), "a seed is a script");

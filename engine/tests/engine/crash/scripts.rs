@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use rustling_engine::compact::policy::Effort;
 use rustling_engine::config::Options;
 
 use crate::fixture::{KEYLESS, Step, small_options};
@@ -157,6 +158,24 @@ fn rewriting() -> Vec<Script> {
                     Step::Load("a", some_rows(0..5, "old")),
                     Step::Write(vec![("a", 1, text(1)), ("a", 4, None)]),
                     Step::Compact("a"),
+                ],
+            )
+        },
+        Script {
+            options: Options { sst_rows: 3, compact_runs: 2, dead_percent: 10, ..small_options() },
+            ..script(
+                "part after part of a table is rewritten",
+                vec![
+                    Step::Create("a"),
+                    Step::Load("a", some_rows(0..12, "old")),
+                    Step::Write(vec![("a", 1, text(1)), ("a", 4, None), ("a", 10, text(10))]),
+                    Step::Flush("a"),
+                    Step::Upsert("a", some_rows(2..6, "newer")),
+                    Step::Flush("a"),
+                    Step::CompactDue(Effort::Steady),
+                    Step::Upsert("a", some_rows(0..3, "newest")),
+                    Step::Flush("a"),
+                    Step::CompactDue(Effort::Idle),
                 ],
             )
         },

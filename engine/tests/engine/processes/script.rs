@@ -58,7 +58,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Group(_) => "group",
         Step::Load(..) => "load",
         Step::Flush(_) | Step::FlushFrozen => "flush",
-        Step::Compact(_) => "compact",
+        Step::Compact(_) | Step::CompactDue(_) => "compact",
         Step::Drop(_) => "drop",
         Step::Create(_) => "create",
         Step::Reopen | Step::Kill => "reopen",
@@ -160,7 +160,7 @@ fn after(mut tables: Tables, step: &Step) -> Option<Tables> {
         Step::Upsert(table, _) | Step::Load(table, _) => has(table),
         Step::Flush(table) | Step::Compact(table) | Step::Drop(table) => has(table),
         Step::Create(table) => !has(table),
-        Step::FlushFrozen | Step::Reopen | Step::Kill => true,
+        Step::FlushFrozen | Step::CompactDue(_) | Step::Reopen | Step::Kill => true,
     };
     can.then(|| run_model(&mut tables, step))?;
     Some(tables)

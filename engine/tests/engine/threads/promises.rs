@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -14,6 +15,7 @@ use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
+use rustling_engine::version::history::Reason;
 
 use crate::fixture::{MemorySource, contents, rows, schema};
 
@@ -181,6 +183,28 @@ fn memory_stays_within_its_limit_and_runs_are_compacted() {
     assert!(report.flushes > 20 && report.compactions > 0, "{report:?}");
     db.close().unwrap();
     assert!(matches!(db.write(WriteBatch::new().upsert("t", rows(&[(1, String::new())]))), Err(Error::Closed)));
+}
+
+#[test]
+fn a_database_that_nobody_writes_keeps_few_dead_rows() {
+    let db = database(Options { compact_runs: 1000, ..small() });
+    for round in 0..6 {
+        let batch: Vec<(i64, String)> = (round * 40..400).map(|key| (key, format!("{round}"))).collect();
+        db.write(WriteBatch::new().upsert("t", rows(&batch))).unwrap();
+        db.flush("t").unwrap();
+    }
+    let share = || {
+        let table = db.report().tables.swap_remove(0);
+        (table.dead_rows(), table.rows())
+    };
+    let patience = Instant::now() + Duration::from_secs(60);
+    while share().0 * 100 > share().1 * 3 {
+        assert!(Instant::now() < patience, "{:?}", db.report());
+        std::thread::yield_now();
+    }
+    let reasons = db.report().tables.swap_remove(0).history.compactions;
+    assert!(reasons.iter().any(|compaction| compaction.reason == Reason::DeadRows), "{reasons:?}");
+    assert_eq!(contents(&db).unwrap()["t"].len(), 400);
 }
 
 #[test]

@@ -1,0 +1,13 @@
+//! Compaction: which runs of a table to rewrite together, and rewriting them.
+
+pub mod shape;
+
+pub mod policy;
+
+pub mod memory;
+
+mod catch_up;
+
+pub mod rewrite;
+
+pub mod step;

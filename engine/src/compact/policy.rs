@@ -1,0 +1,247 @@
+//! Which runs of a table to rewrite together next: one pure function of the table's shape.
+//!
+//! In: a [`Shape`], limits, how much effort is due. Out: the runs, where to cut the result, and why.
+//! Invariants: what is picked is closed, so its result has a place in the order of runs. Where the policy says nothing,
+//! a slot has fewer than [`Limits::runs`] runs, and the share of dead rows is within its bound; so writers that wait for
+//! either never wait in vain.
+//!
+//! How: dead rows do not slow scans down much, so runs are not kept in levels for the readers' sake. Runs of similar
+//! size are merged when there are [`Limits::similar`] of them (size tiers; the oldest run is in no tier of its own: lazy
+//! leveling, Dayan & Idreos 2018), and cut where the base runs begin, so that later a slot is rewritten by itself (Dayan
+//! et al., Spooky, 2022). Dead rows are collected where the least is written for each, as a log-structured file system
+//! cleans the segment that pays best (Rosenblum & Ousterhout 1992).
+
+use std::ops::Range;
+
+use crate::compact::shape::{RunShape, Shape, Slot};
+use crate::version::history::Reason;
+
+/// Bounds that a table is kept within.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Runs that one key may be in before some are merged whatever their sizes.
+    pub runs: usize,
+    /// Dead rows of a hundred before some are collected.
+    pub dead_percent: u64,
+    /// Bytes that dead rows may take, whatever their share.
+    pub dead_bytes: u64,
+    /// Bytes of a run of the result, at most.
+    pub sst_bytes: u64,
+    /// Rows of a run of the result, at most.
+    pub sst_rows: u64,
+}
+
+impl Limits {
+    /// Runs of similar size that are merged.
+    pub fn similar(&self) -> usize {
+        (self.runs / 2).clamp(2, 4)
+    }
+}
+
+/// How much is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// What keeps the table within its limits.
+    Steady,
+    /// Nobody writes: dead rows are collected until few are left.
+    Idle,
+    /// No dead row, no deleted key and no overlap shall be left.
+    Whole,
+}
+
+/// A full run is cut into so many pieces at most, where it is cut because base runs begin.
+const PIECES: u64 = 16;
+
+/// Small runs that are merged.
+const SMALL_RUNS: usize = 4;
+
+/// Dead rows of a hundred that an idle table keeps.
+pub const IDLE_DEAD_PERCENT: u64 = 3;
+
+/// Runs to rewrite together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Why.
+    pub reason: Reason,
+    /// Places of the runs in the shape, ascending: newest first.
+    pub runs: Vec<usize>,
+    /// Keys at which a new run begins, ascending.
+    pub cuts: Vec<Vec<u8>>,
+    /// Rows of a run of the result, at most, about.
+    pub rows_per_run: u64,
+}
+
+/// Picks what to rewrite next; `None` if the table is as it should be. Cost: the square of the number of runs.
+pub fn pick(shape: &Shape, limits: &Limits, effort: Effort) -> Option<Pick> {
+    let groups = shape.groups(limits.sst_bytes / PIECES, limits.sst_rows / PIECES);
+    let policy = Policy { shape, limits, groups };
+    match effort {
+        Effort::Whole => policy.whole(),
+        Effort::Steady | Effort::Idle => {
+            let (percent, bytes) = match effort {
+                Effort::Idle => (IDLE_DEAD_PERCENT, 0),
+                _ => (limits.dead_percent, limits.dead_bytes),
+            };
+            (policy.nothing_lives())
+                .or_else(|| policy.many_runs())
+                .or_else(|| policy.has_dead(percent, bytes).then(|| policy.dead_rows())?)
+                .or_else(|| policy.small_runs())
+        }
+    }
+}
+
+/// Whether more rows are dead than `percent` of a hundred, and take more than `bytes`.
+pub fn has_dead(shape: &Shape, percent: u64, bytes: u64) -> bool {
+    shape.dead().saturating_mul(100) > shape.rows().saturating_mul(percent) && shape.dead_bytes() >= bytes
+}
+
+struct Policy<'a> {
+    shape: &'a Shape,
+    limits: &'a Limits,
+    /// Groups of slots between which results are cut.
+    groups: Vec<Range<usize>>,
+}
+
+impl Policy<'_> {
+    fn has_dead(&self, percent: u64, bytes: u64) -> bool {
+        has_dead(self.shape, percent, bytes)
+    }
+
+    fn run(&self, run: usize) -> &RunShape {
+        &self.shape.runs()[run]
+    }
+
+    /// A run without a live row, whose deletes, if it has any, have nothing left to hide.
+    fn nothing_lives(&self) -> Option<Pick> {
+        let is_base = |run: usize| self.shape.slots().iter().any(|slot| slot.stack.last() == Some(&run));
+        let done = |run: &usize| self.run(*run).live() == 0 && (self.run(*run).deletes == 0 || is_base(*run));
+        let run = (0..self.shape.runs().len()).find(done)?;
+        Some(self.picked(Reason::NothingLives, vec![run], &[]))
+    }
+
+    /// Runs of similar size that know the same keys; or, if there are too many runs for that to wait for, the
+    /// neighbours in age of which the fewest bytes are written for each run less.
+    fn many_runs(&self) -> Option<Pick> {
+        let slots = self.shape.slots();
+        let similar = slots.iter().find_map(|slot| self.similar(slot));
+        let window = similar.or_else(|| {
+            let deepest = slots.iter().max_by_key(|slot| self.shape.depth_of(&slot.stack))?;
+            (self.shape.depth_of(&deepest.stack) >= self.limits.runs).then(|| self.cheapest(deepest))?
+        })?;
+        Some(self.picked(Reason::ManyRuns, self.shape.closed(&window, &self.groups), &self.groups))
+    }
+
+    /// From the newest on, the first neighbours of which none is larger than all newer ones together, if they are many.
+    fn similar(&self, slot: &Slot) -> Option<Vec<usize>> {
+        (0..slot.stack.len()).find_map(|first| {
+            let mut sum = 0;
+            let longest = slot.stack[first..].iter().take_while(|run| {
+                let bytes = self.bytes_in_slot(**run);
+                let fits = sum == 0 || bytes <= sum;
+                sum += bytes;
+                fits
+            });
+            let window: Vec<usize> = longest.copied().collect();
+            (self.shape.depth_of(&window) >= self.limits.similar()).then_some(window)
+        })
+    }
+
+    /// The neighbours of a slot's stack that cost least for each run less that a key is in.
+    fn cheapest(&self, slot: &Slot) -> Option<Vec<usize>> {
+        let count = slot.stack.len();
+        let windows = (0..count).flat_map(|first| (first + 2..=count).map(move |end| &slot.stack[first..end]));
+        let priced = windows.filter_map(|window| {
+            let less = (self.shape.depth_of(window) as u64).checked_sub(1).filter(|less| *less > 0)?;
+            Some((window.iter().map(|run| self.bytes_in_slot(*run)).sum::<u64>() / less, window))
+        });
+        priced.min_by_key(|(price, _)| *price).map(|(_, window)| window.to_vec())
+    }
+
+    /// Live bytes of a run in one of its slots, if they lie evenly.
+    fn bytes_in_slot(&self, run: usize) -> u64 {
+        (self.run(run).live_bytes() / self.shape.reach(run).len().max(1) as u64).max(1)
+    }
+
+    /// What has the least live bytes for each dead one: a run by itself; or a base run with what lies above it in its
+    /// slot alone, which then is merged on the way, and may cost twice as much for it.
+    fn dead_rows(&self) -> Option<Pick> {
+        let single = (0..self.shape.runs().len()).map(|run| (vec![run], 4));
+        let stacks = self.shape.slots().iter().map(|slot| {
+            let in_slot = slot.stack.iter().rev().take_while(|run| self.shape.reach(**run).len() == 1);
+            let runs: Vec<usize> = in_slot.copied().collect();
+            (self.shape.closed(&runs, &self.groups), 2)
+        });
+        let price = |(runs, factor): &(Vec<usize>, u64)| {
+            let dead: u64 = runs.iter().map(|run| self.run(*run).dead).sum();
+            let live: u64 = runs.iter().map(|run| self.run(*run).live()).sum();
+            (dead > 0).then(|| u128::from(live) * u128::from(*factor) * (1 << 20) / u128::from(dead))
+        };
+        let priced = stacks.chain(single).filter_map(|candidate| Some((price(&candidate)?, candidate.0)));
+        let (_, runs) = priced.min_by_key(|(price, _)| *price)?;
+        Some(self.picked(Reason::DeadRows, runs, &self.groups))
+    }
+
+    /// Four base runs side by side, none larger than the others together, that fit into one: the smallest.
+    fn small_runs(&self) -> Option<Pick> {
+        let bases: Vec<usize> = self.shape.slots().iter().filter_map(|slot| slot.stack.last().copied()).collect();
+        let bytes = |runs: &[usize]| runs.iter().map(|run| self.run(*run).live_bytes()).sum::<u64>();
+        let rows = |runs: &[usize]| runs.iter().map(|run| self.run(*run).live()).sum::<u64>();
+        let fits = |runs: &&[usize]| {
+            let largest = runs.iter().map(|run| self.run(*run).live_bytes()).max().unwrap_or(0);
+            let are_alike = largest <= bytes(runs) - largest;
+            are_alike && bytes(runs) <= self.limits.sst_bytes && rows(runs) <= self.limits.sst_rows
+        };
+        let mut windows: Vec<&[usize]> = bases.windows(SMALL_RUNS).filter(fits).collect();
+        windows.sort_by_key(|runs| bytes(runs));
+        let whole = self.shape.groups(u64::MAX, u64::MAX);
+        windows.into_iter().find_map(|window| {
+            let runs = self.shape.closed(window, &whole);
+            // What lies above would be rewritten for nothing.
+            (runs.len() == window.len()).then(|| self.picked(Reason::SmallRuns, runs, &whole))
+        })
+    }
+
+    /// Runs that reach over more keys than a full run has are cut first; then comes one such part after the other.
+    fn whole(&self) -> Option<Pick> {
+        let groups = self.shape.groups(self.limits.sst_bytes, self.limits.sst_rows);
+        let is_wide = |run: &usize| {
+            let reach = self.shape.reach(*run);
+            groups.iter().filter(|group| group.start < reach.end && reach.start < group.end).count() > 1
+        };
+        let wide: Vec<usize> = (0..self.shape.runs().len()).filter(is_wide).collect();
+        if !wide.is_empty() {
+            return Some(self.picked(Reason::Asked, self.shape.closed(&wide, &groups), &groups));
+        }
+        // The last one first: what lies before it keeps its groups.
+        let untidy = groups.iter().rev().find_map(|group| {
+            let runs = self.shape.stack(group);
+            let is_tidy = |run: &usize| self.run(*run).dead == 0 && self.run(*run).deletes == 0;
+            let is_level = self.shape.slots()[group.clone()].iter().all(|slot| slot.stack.len() == 1);
+            (!is_level || !runs.iter().all(is_tidy)).then_some(runs)
+        });
+        untidy.map(|runs| self.picked(Reason::Asked, runs, &[]))
+    }
+
+    /// A pick of closed runs, cut where the groups of slots begin that they reach into.
+    fn picked(&self, reason: Reason, runs: Vec<usize>, groups: &[Range<usize>]) -> Pick {
+        let first = runs.iter().map(|run| self.shape.reach(*run).start).min().unwrap_or(0);
+        let end = runs.iter().map(|run| self.shape.reach(*run).end).max().unwrap_or(0);
+        let inside = groups.iter().filter(|group| first < group.start && group.start < end);
+        let cuts = inside.map(|group| self.shape.slots()[group.start].start.clone()).collect();
+        Pick { reason, cuts, rows_per_run: rows_per_run(self.shape, &runs, self.limits), runs }
+    }
+}
+
+/// Rows of each run of a result, so that they are as few as the limits allow, and of one size.
+pub fn rows_per_run(shape: &Shape, runs: &[usize], limits: &Limits) -> u64 {
+    let sum = |of: fn(&RunShape) -> u64| runs.iter().map(|run| of(&shape.runs()[*run])).sum::<u64>();
+    let (live, bytes) = (sum(RunShape::live), sum(RunShape::live_bytes));
+    let count = live.div_ceil(limits.sst_rows.max(1)).max(bytes.div_ceil(limits.sst_bytes.max(1))).max(1);
+    live.div_ceil(count).clamp(1, limits.sst_rows)
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod simulator;

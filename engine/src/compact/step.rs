@@ -1,0 +1,133 @@
+//! When a table is compacted, and by which steps.
+//!
+//! In: the state, how much effort is due. Out: one rewrite after the other, each published by itself.
+//! Invariants: one compaction runs at a time. What is flushed while a table is compacted as a whole is left to the next
+//! one, so that it ends.
+
+use std::sync::Arc;
+
+use crate::compact::memory::fitting;
+use crate::compact::policy::{Effort, Limits, Pick, has_dead, pick};
+use crate::compact::rewrite::rewrite;
+use crate::compact::shape::{RunShape, Shape};
+use crate::config::Options;
+use crate::deletion::vector::DeletionVector;
+use crate::error::Result;
+use crate::flush::flush_table;
+use crate::id::TableId;
+use crate::run_writer::SeqRange;
+use crate::sst::meta::KeyRange;
+use crate::state::{State, locked};
+use crate::sweep::sweep;
+use crate::version::run::{Run, key_bounds};
+use crate::version::table::TableVersion;
+use crate::version::view::TableView;
+
+/// The bounds that a table is kept within.
+pub fn limits(options: &Options) -> Limits {
+    Limits {
+        runs: options.compact_runs,
+        dead_percent: options.dead_percent,
+        dead_bytes: (options.memtable_bytes / 4) as u64,
+        sst_bytes: options.sst_bytes,
+        sst_rows: options.sst_rows,
+    }
+}
+
+/// The shape of a table's runs without the newest ones.
+pub fn shape(version: &TableVersion, newest: usize) -> Shape {
+    let runs = version.runs().iter().zip(version.dead()).skip(newest);
+    Shape::new(runs.map(|(run, dead)| run_shape(run, dead)).collect())
+}
+
+fn run_shape(run: &Run, dead: &DeletionVector) -> RunShape {
+    let files = &run.meta().files;
+    let keys = key_bounds(files).map(|(min, max)| KeyRange { min: min.to_vec(), max: max.to_vec() });
+    RunShape {
+        rows: files.rows,
+        dead: dead.len(),
+        deletes: files.deletes.as_ref().map_or(0, |deletes| deletes.count),
+        bytes: files.total_bytes(),
+        seqs: SeqRange { first: run.meta().min_seq, last: run.meta().max_seq },
+        keys,
+    }
+}
+
+/// Flushes a table and rewrites it, so that it consists of runs that do not overlap and hold live rows only; then
+/// removes what is not needed any more.
+///
+/// # Errors
+/// [`crate::error::Error::Corrupt`]; the disk's; [`crate::error::Error::Poisoned`].
+pub fn compact_table(state: &State, id: TableId) -> Result<()> {
+    flush_table(state, id)?;
+    let _compacting = locked(&state.compacting);
+    let newest = |table: &Arc<TableView>| table.version.runs().first().map(|run| run.meta().max_seq);
+    let Some(through) = state.current().view.table(id).and_then(newest) else { return Ok(()) };
+    loop {
+        state.check_open()?;
+        let view = state.current().view;
+        let Some(table) = view.table(id) else { return Ok(()) };
+        // Those flushed since the start are the newest.
+        let flushed = table.version.runs().iter().take_while(|run| run.meta().max_seq > through).count();
+        if !compact_once(state, table, flushed, Effort::Whole)? {
+            return Ok(());
+        }
+        drop(view);
+        sweep(state);
+    }
+}
+
+/// Does the most urgent step of any table; `false` if there is none.
+///
+/// # Errors
+/// As [`compact_table`]; [`crate::error::Error::Dropped`].
+pub fn compact_step(state: &State, effort: Effort) -> Result<bool> {
+    let _compacting = locked(&state.compacting);
+    state.check_open()?;
+    let view = state.current().view;
+    let limits = limits(&state.options);
+    let mut tables: Vec<&Arc<TableView>> = view.tables().collect();
+    tables.sort_by_cached_key(|table| std::cmp::Reverse(urgency(&shape(&table.version, 0), &limits)));
+    for table in tables {
+        if compact_once(state, table, 0, effort)? {
+            drop(view);
+            sweep(state);
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How far a table is from its bounds, in hundredths.
+fn urgency(shape: &Shape, limits: &Limits) -> u64 {
+    let runs = (shape.depth() * 100 / limits.runs.max(1)) as u64;
+    let dead = shape.dead().saturating_mul(10_000) / (shape.rows() * limits.dead_percent).max(1);
+    runs.max(dead)
+}
+
+/// Whether a table is so far beyond its bounds that flushes are to wait for a compaction, which there is to do then.
+pub fn is_behind(version: &TableVersion, options: &Options) -> bool {
+    let (shape, limits) = (shape(version, 0), limits(options));
+    let too_dead = has_dead(&shape, options.dead_percent.saturating_add(options.dead_percent / 2), limits.dead_bytes);
+    too_dead || shape.depth() >= limits.runs.saturating_mul(2)
+}
+
+/// Rewrites what the policy picks of a table, or as much of it as the memory allows; `false` if it picks nothing.
+fn compact_once(state: &State, table: &Arc<TableView>, newest: usize, effort: Effort) -> Result<bool> {
+    let (shape, limits) = (shape(&table.version, newest), limits(&state.options));
+    let Some(picked) = pick(&shape, &limits, effort) else { return Ok(false) };
+    let picked = within_memory(state, table, newest, picked, &shape)?;
+    let places: Vec<usize> = picked.runs.iter().map(|run| run + newest).collect();
+    rewrite(state, table, &places, &picked)?;
+    Ok(true)
+}
+
+fn within_memory(state: &State, table: &TableView, newest: usize, pick: Pick, shape: &Shape) -> Result<Pick> {
+    let mut bytes = vec![0; shape.runs().len()];
+    if pick.runs.len() > 2 {
+        for run in &pick.runs {
+            bytes[*run] = table.version.runs()[run + newest].sst().merged_bytes()?;
+        }
+    }
+    Ok(fitting(pick, shape, &limits(&state.options), &bytes, state.options.merge_bytes()))
+}
