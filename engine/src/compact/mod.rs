@@ -11,3 +11,6 @@ mod catch_up;
 pub mod rewrite;
 
 pub mod step;
+
+#[cfg(test)]
+mod simulator;

@@ -242,6 +242,3 @@ pub fn rows_per_run(shape: &Shape, runs: &[usize], limits: &Limits) -> u64 {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod simulator;

@@ -18,7 +18,7 @@ use rustling_engine::disk::path;
 use rustling_engine::id::ManifestId;
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
-use rustling_engine::version::manifest::Manifest;
+use rustling_engine::version::manifest::{FORMAT, Manifest};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -133,10 +133,18 @@ fn databases_of_all_format_versions_open_and_hold_what_they_held() {
         copy(&golden, opened.path());
         let db = open(opened.path());
         assert_eq!(text(&db), wanted, "{}", golden.display());
+        assert_eq!(newest_manifest(opened.path()).format, FORMAT, "{}", golden.display());
         db.compact("typed").unwrap();
         assert_eq!(text(&db), wanted, "{}, compacted", golden.display());
         assert!(db.open_report().torn.is_none() && db.open_report().swept.is_empty(), "{:?}", db.open_report());
     }
+}
+
+fn newest_manifest(folder: &Path) -> Manifest {
+    let names = std::fs::read_dir(folder.join(path::MANIFESTS)).unwrap().map(|entry| entry.unwrap().file_name());
+    let id = names.filter_map(|name| path::parse_manifest(&name.to_string_lossy())).max().unwrap();
+    let bytes = std::fs::read(folder.join(path::manifest(id))).unwrap();
+    Manifest::decode("golden", id, &bytes).unwrap()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path;
 use rustling_engine::error::{Damage, Error};
-use rustling_engine::id::{ManifestId, SeqNo, WalId};
+use rustling_engine::id::{Digest, ManifestId, SeqNo, WalId};
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::version::manifest::Manifest;
 
@@ -98,6 +98,17 @@ fn every_manifest_has_a_commit_number_of_its_own() {
     for table in ["a", "b", "c"] {
         db.create_table(table, &schema(), &["k"]).unwrap();
         assert!(seen.insert(manifest(&disk).commit.0), "{table}");
+    }
+}
+
+#[test]
+fn every_manifest_names_the_digest_of_the_one_before() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    for table in ["a", "b", "c"] {
+        let before = manifest(&disk).encode().unwrap();
+        db.create_table(table, &schema(), &["k"]).unwrap();
+        assert_eq!(manifest(&disk).previous, Digest::of(&before), "{table}");
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::*;
 use crate::compact::memory::fitting;
+use crate::compact::policy::{Effort, IDLE_DEAD_PERCENT, Limits, Pick, pick};
+use crate::compact::shape::{RunShape, Shape};
 use crate::id::SeqNo;
 use crate::run_writer::SeqRange;
 use crate::sst::meta::KeyRange;
