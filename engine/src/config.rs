@@ -9,6 +9,15 @@ const COLUMNS: usize = 64;
 /// Memory for each column of a table of more.
 const COLUMN_BYTES: usize = 256 << 10;
 
+/// A table consists of so many runs that do not overlap, about, and a full run is cut into as many at most.
+const PARTS: u64 = 16;
+
+/// How many of a table's bytes or rows one run takes, given how many a full run takes: a sixteenth of the table, so that
+/// a compaction can go through it in small steps; but not less than a sixteenth of a full run, so that runs are not many.
+pub fn run_part(table: u64, full: u64) -> u64 {
+    (table / PARTS).clamp(full / PARTS, full).max(1)
+}
+
 /// How a database works. Start from [`Options::default`] and change what matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -26,9 +35,9 @@ pub struct Options {
     pub wal_segment_bytes: u64,
     /// When the WAL has more bytes than this, the table with the oldest unflushed change is flushed (default 512 MiB).
     pub wal_bytes: u64,
-    /// Rows of one SST at most (default 16,777,216).
+    /// Rows of one SST at most (default 16,777,216). Smaller tables have smaller ones: see [`run_part`].
     pub sst_rows: u64,
-    /// Bytes of one SST at most, about (default 512 MiB).
+    /// Bytes of one SST at most, about (default 512 MiB). Smaller tables have smaller ones: see [`run_part`].
     pub sst_bytes: u64,
     /// Runs that one key may be in before some of them are merged in the background (default 8); those of similar size
     /// are merged when there are half as many, or four. With twice as many flushes wait.

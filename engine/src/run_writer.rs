@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use crate::config::run_part;
 use crate::disk::api::at;
 use crate::disk::path::{self, RunFile};
 use crate::error::{Error, Result};
@@ -43,7 +44,9 @@ pub struct RunWriter<'a> {
     deleted_from: usize,
     /// Keys at which a new run begins, the last one first.
     cuts: Vec<Vec<u8>>,
-    rows_per_run: u64,
+    rows_max: u64,
+    bytes_max: u64,
+    is_in_parts: bool,
 }
 
 /// Durable runs that are not published yet; dropping them removes their files.
@@ -56,15 +59,36 @@ pub struct ClosedRuns<'a> {
 impl<'a> RunWriter<'a> {
     /// Writes runs of a table, each as large as the limits on one allow.
     pub fn new(state: &'a State, table: Arc<TableView>) -> Self {
-        let (deleted, rows_per_run) = (Keys::new(table.codec.width()), state.options.sst_rows);
+        let deleted = Keys::new(table.codec.width());
+        let (rows_max, bytes_max) = (state.options.sst_rows, state.options.sst_bytes);
         let closed = ClosedRuns { state, table, files: Vec::new() };
-        Self { open: None, closed, deleted, deleted_from: 0, cuts: Vec::new(), rows_per_run }
+        let (open, cuts) = (None, Vec::new());
+        Self { open, closed, deleted, deleted_from: 0, cuts, rows_max, bytes_max, is_in_parts: false }
     }
 
     /// Begins a new run at each of these ascending keys, too, and after about so many rows.
     #[must_use]
     pub fn cut(self, cuts: Vec<Vec<u8>>, rows_per_run: u64) -> Self {
-        Self { cuts: cuts.into_iter().rev().collect(), rows_per_run, ..self }
+        Self { cuts: cuts.into_iter().rev().collect(), rows_max: rows_per_run, ..self }
+    }
+
+    /// Begins a new run whenever one is as large as runs of such a table are to be: see [`run_part`].
+    #[must_use]
+    pub fn in_parts(self) -> Self {
+        let mut writer = Self { is_in_parts: true, ..self };
+        writer.limit_part();
+        writer
+    }
+
+    /// Limits the next run given the rows that the table has, and those that were written.
+    fn limit_part(&mut self) {
+        let closed = &self.closed;
+        let there = closed.table.version.runs().iter().map(|run| &run.meta().files);
+        let (rows, bytes) = there.chain(&closed.files).fold((0, 0), |(rows, bytes), files| {
+            (rows + files.rows, bytes + files.total_bytes())
+        });
+        let options = &closed.state.options;
+        (self.rows_max, self.bytes_max) = (run_part(rows, options.sst_rows), run_part(bytes, options.sst_bytes));
     }
 
     /// Appends rows and their keys.
@@ -98,7 +122,7 @@ impl<'a> RunWriter<'a> {
             part.extend(keys, from..to);
             self.sst()?.append(&part, &batch.slice(from, to - from))?;
         }
-        let (rows_max, bytes_max) = (self.rows_per_run, self.closed.state.options.sst_bytes);
+        let (rows_max, bytes_max) = (self.rows_max, self.bytes_max);
         if self.open.as_ref().is_some_and(|sst| sst.rows() >= rows_max || sst.bytes() >= bytes_max) {
             let mut behind = keys.get(to - 1).to_vec();
             // The lowest key behind the last one.
@@ -159,6 +183,9 @@ impl<'a> RunWriter<'a> {
         }
         let Some(writer) = self.open.take() else { return Ok(()) };
         self.closed.files.push(writer.finish()?);
+        if self.is_in_parts {
+            self.limit_part();
+        }
         Ok(())
     }
 }

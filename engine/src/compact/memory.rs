@@ -8,7 +8,8 @@ use crate::compact::policy::{Limits, Pick, rows_per_run};
 use crate::compact::shape::Shape;
 
 /// The pick itself if its merge holds no more than `bytes_max`; else of the neighbours in age for which that is so the
-/// ones with the fewest rows for each run less that a key is in; or of those that take more, but as few as can be. `bytes[i]` is what a merge holds of run `i`.
+/// ones with the fewest rows for each run less that a key is in; or of those that take more, but as few as can be.
+/// `bytes[i]` is what a merge holds of run `i`.
 pub fn fitting(pick: Pick, shape: &Shape, limits: &Limits, bytes: &[usize], bytes_max: usize) -> Pick {
     if pick.runs.len() <= 2 || held(shape, &pick.runs, bytes) <= bytes_max {
         return pick;
@@ -33,7 +34,8 @@ pub fn fitting(pick: Pick, shape: &Shape, limits: &Limits, bytes: &[usize], byte
         }
     }
     let Some((_, _, runs)) = best else { return pick };
-    Pick { rows_per_run: rows_per_run(shape, &runs, limits), runs, ..pick }
+    let rows_per_run = rows_per_run(shape, &runs, limits).min(pick.rows_per_run);
+    Pick { rows_per_run, runs, ..pick }
 }
 
 /// Bytes that a merge of some runs holds at one time, at most.

@@ -14,6 +14,7 @@
 use std::ops::Range;
 
 use crate::compact::shape::{RunShape, Shape, Slot};
+use crate::config::run_part;
 use crate::version::history::Reason;
 
 /// Bounds that a table is kept within.
@@ -32,6 +33,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The limits within which a table of this shape is kept while it is used: see [`run_part`].
+    fn of_parts(&self, shape: &Shape) -> Self {
+        let live = |of: fn(&RunShape) -> u64| shape.runs().iter().map(of).sum();
+        let sst_bytes = run_part(live(RunShape::live_bytes), self.sst_bytes);
+        Self { sst_bytes, sst_rows: run_part(live(RunShape::live), self.sst_rows), ..self.clone() }
+    }
+
     /// Runs of similar size that are merged.
     pub fn similar(&self) -> usize {
         (self.runs / 2).clamp(2, 4)
@@ -48,9 +56,6 @@ pub enum Effort {
     /// No dead row, no deleted key and no overlap shall be left.
     Whole,
 }
-
-/// A full run is cut into so many pieces at most, where it is cut because base runs begin.
-const PIECES: u64 = 16;
 
 /// Small runs that are merged.
 const SMALL_RUNS: usize = 4;
@@ -73,11 +78,13 @@ pub struct Pick {
 
 /// Picks what to rewrite next; `None` if the table is as it should be. Cost: the square of the number of runs.
 pub fn pick(shape: &Shape, limits: &Limits, effort: Effort) -> Option<Pick> {
-    let groups = shape.groups(limits.sst_bytes / PIECES, limits.sst_rows / PIECES);
-    let policy = Policy { shape, limits, groups };
+    let parts = limits.of_parts(shape);
+    // Where results are cut because base runs begin, they are not to become many.
+    let groups = shape.groups(parts.sst_bytes / 2, parts.sst_rows / 2);
     match effort {
-        Effort::Whole => policy.whole(),
+        Effort::Whole => Policy { shape, limits, groups }.whole(),
         Effort::Steady | Effort::Idle => {
+            let policy = Policy { shape, limits: &parts, groups };
             let (percent, bytes) = match effort {
                 Effort::Idle => (IDLE_DEAD_PERCENT, 0),
                 _ => (limits.dead_percent, limits.dead_bytes),

@@ -68,7 +68,7 @@ impl<'a> Sink<'a> {
         Self {
             snapshot,
             on_conflict,
-            writer: RunWriter::new(state, table),
+            writer: RunWriter::new(state, table).in_parts(),
             last: None,
             held: None,
             skipped: 0,

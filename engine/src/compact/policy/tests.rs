@@ -306,14 +306,29 @@ fn small_neighbours_become_one() {
     check(
         Effort::Steady,
         "
+    9                               [=]      20 0 0
+    8                         [=]            20 0 0
+    7                   [=]                  20 0 0
+    6             [=]                        20 0 0
+    5       [===]                            1600 0 0
+    -> small runs: 9, 8, 7, 6
+    6-9           [===================]      80 0 0
+    5       [===]                            1600 0 0
+    ",
+    );
+}
+
+#[test]
+fn neighbours_that_are_parts_of_a_table_stay() {
+    check(
+        Effort::Steady,
+        "
     9                               [=]      100 0 0
     8                         [=]            100 0 0
     7                   [=]                  100 0 0
     6             [=]                        100 0 0
     5       [===]                            1600 0 0
-    -> small runs: 9, 8, 7, 6
-    6-9           [===================]      400 0 0
-    5       [===]                            1600 0 0
+    -> nothing
     ",
     );
 }
