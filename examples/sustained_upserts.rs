@@ -159,7 +159,9 @@ fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
     });
     println!("second half of batches: {:.0} rows/s", rate(&took[batches / 2..]));
     let quarter = (batches / 4).max(1);
-    println!("last quarter beside first: {:.2}", rate(&took[batches - quarter..]) / rate(&took[..quarter]));
+    let last = rate(&took[batches - quarter..]);
+    let (first, third) = (rate(&took[..quarter]), rate(&took[batches / 2..][..quarter]));
+    println!("last quarter beside first: {:.2}, beside third: {:.2}", last / first, last / third);
     took.sort_unstable();
     println!(
         "batch: median {:?}, p99 {:?}, worst {:?}",
@@ -169,7 +171,8 @@ fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
     );
     let (report, table) = (db.engine().report(), table(db));
     println!("dead at most {}.{} %, runs of a key {depth}", dead / 10, dead % 10);
-    println!("{} stalls, {} for compactions, {:?} in all", report.stalls, report.stalls_for_compaction, report.stalled);
+    let (stalls, held) = (report.stalls, report.stalls_for_compaction);
+    println!("{stalls} stalls, {held} for compactions, {:?} in all; rested {:?}", report.stalled, report.rested);
     println!("flushed {:?}", table.history.flushed);
     println!("compacted {:?} in {} compactions", table.history.compacted, report.compactions);
     Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::commit::{Pending, commit_group};
 use crate::compact::policy::Effort;
-use crate::compact::step::{compact_step, is_behind};
+use crate::compact::step::{compact_step, is_held, table_pressure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flush::flush_oldest;
 use crate::id::TableId;
@@ -165,20 +165,28 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
 fn flush_due(state: &State, _: bool) -> Result<Next> {
     let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
     for id in ids {
-        while !is_held(state, id) && flush_oldest(state, id)? {}
+        // Back-pressure, which writers feel when memory is full.
+        let is_held = || state.current().view.table(id).is_some_and(|table| is_held(table, &state.options));
+        while !is_held() && flush_oldest(state, id)? {
+            set_pace(state);
+        }
     }
+    set_pace(state);
     sweep(state);
     Ok(Next::Signalled)
 }
 
-/// Whether a table's flushes wait for a compaction: back-pressure, which writers feel when memory is full.
-fn is_held(state: &State, id: TableId) -> bool {
-    state.current().view.table(id).is_some_and(|table| is_behind(&table.version, &state.options))
+/// Lets writers rest while compactions are behind with a table.
+fn set_pace(state: &State) {
+    let view = state.current().view;
+    state.pace.set(view.tables().map(|table| table_pressure(table, &state.options)).max().unwrap_or(0));
 }
 
 /// Compacts what is beyond its bounds; what an idle database has collected, if it was written since it was opened.
 fn compact_due(state: &State, is_idle: bool) -> Result<Next> {
-    if compact_step(state, Effort::Steady)? {
+    let was_behind = compact_step(state, Effort::Steady)?;
+    set_pace(state);
+    if was_behind {
         return Ok(Next::Now);
     }
     let was_written = state.counters.flushes.load(Ordering::Relaxed) + state.counters.loads.load(Ordering::Relaxed) > 0;

@@ -6,20 +6,20 @@
 //! next opening to do.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use arrow::datatypes::Schema;
 
+use crate::back_pressure::admit;
 use crate::background::Threads;
 use crate::backup::file::BackupOptions;
 use crate::backup::run::{Backup, BackupReport};
-use crate::commit::{Done, Pending, commit_group, prepare_batch, rotate};
+use crate::commit::{Done, Pending, commit_group, prepare_batch};
 use crate::compact::policy::Effort;
-use crate::compact::step::{compact_step, compact_table, is_behind};
+use crate::compact::step::{compact_step, compact_table};
 use crate::config::Options;
 use crate::disk::api::Disk;
 use crate::error::{Error, Result};
-use crate::flush::{flush_oldest, flush_table};
+use crate::flush::{flush_frozen, flush_table};
 use crate::id::{SeqNo, TableId};
 use crate::load::run::{LoadOptions, LoadReport, load};
 use crate::publish::{VersionEdit, publish};
@@ -31,15 +31,12 @@ use crate::rows::key::KeyCodec;
 use crate::rows::schema::{TableSchema, check_table_name};
 use crate::seeded::{SeededFault, makes};
 use crate::source::BatchSource;
-use crate::state::{Current, PendingBytes, State, locked};
+use crate::state::{Current, State, locked};
 use crate::sweep::sweep;
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, bounded};
 use crate::version::table::TableVersion;
 use crate::version::view::TableView;
-
-/// How long a writer that waits for memory looks again at least.
-const STALL_LOOK: Duration = Duration::from_millis(200);
 
 /// An open database. Share it by reference or in an [`Arc`].
 #[derive(Debug)]
@@ -78,33 +75,6 @@ impl Snapshot {
     /// Names of the tables.
     pub fn table_names(&self) -> Vec<String> {
         self.current.view.tables().map(|table| table.name.to_string()).collect()
-    }
-}
-
-/// A writer that waits.
-struct Stall<'a> {
-    state: &'a State,
-    began: Duration,
-}
-
-impl<'a> Stall<'a> {
-    fn begin(state: &'a State, bytes: usize) -> Self {
-        let behind = state.current().view.tables().find(|table| is_behind(&table.version, &state.options)).cloned();
-        state.counters.stalls.fetch_add(1, Ordering::Relaxed);
-        if let Some(table) = behind {
-            state.counters.stalls_for_compaction.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(bytes, table = %table.name, "a writer waits for a compaction");
-        } else {
-            tracing::debug!(bytes, "a writer waits for memory");
-        }
-        Self { state, began: state.disk.clock() }
-    }
-}
-
-impl Drop for Stall<'_> {
-    fn drop(&mut self) {
-        let waited = self.state.disk.clock().saturating_sub(self.began).as_micros();
-        self.state.counters.stalled_micros.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -197,7 +167,7 @@ impl Database {
     pub fn write_then(&self, batch: &WriteBatch, done: Done) -> Result<()> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;
-        let memory = self.wait_for_memory(batch.size_bytes())?;
+        let memory = admit(&self.state, batch.size_bytes())?;
         let prepared = prepare_batch(&self.state, batch, memory)?;
         if prepared.is_empty() {
             done(Ok(self.state.current().visible));
@@ -222,7 +192,7 @@ impl Database {
     pub fn write_group(&self, batches: &[WriteBatch]) -> Result<Vec<Result<SeqNo>>> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;
-        let memory = self.wait_for_memory(batches.iter().map(WriteBatch::size_bytes).sum())?;
+        let memory = admit(&self.state, batches.iter().map(WriteBatch::size_bytes).sum())?;
         let (done, answers) = bounded(batches.len());
         let mut group = Vec::with_capacity(batches.len());
         let mut results: Vec<Option<Result<SeqNo>>> = batches.iter().map(|_| None).collect();
@@ -245,55 +215,13 @@ impl Database {
         Ok(results.into_iter().map(|result| result.unwrap_or(Err(Error::Closed))).collect())
     }
 
-    /// Waits until there is memory for write batches with so many bytes of rows: back-pressure. They are charged twice,
-    /// for their rows and for their records in the log.
-    fn wait_for_memory(&self, bytes: usize) -> Result<Arc<PendingBytes>> {
-        let mut stall = None;
-        loop {
-            let seen = self.state.progress.now();
-            self.state.check_open()?;
-            if let Some(memory) = self.state.reserve(2 * bytes) {
-                return Ok(Arc::new(memory));
-            }
-            stall.get_or_insert_with(|| Stall::begin(&self.state, bytes));
-            if let Some(failure) = locked(&self.state.background_failure).take() {
-                return Err(Arc::try_unwrap(failure).unwrap_or_else(|source| Error::Poisoned { source }));
-            }
-            self.freeze_largest();
-            if !self.state.options.background {
-                self.flush_frozen()?;
-            }
-            self.state.progress.wait_at_most(seen, STALL_LOOK);
-        }
-    }
-
-    /// Freezes the largest active memtable if none is frozen yet, so that there is something to flush; but not where
-    /// memtables are small, and it is other batches that are waited for.
-    fn freeze_largest(&self) {
-        let view = self.state.current().view;
-        let are_small = view.memtable_bytes() <= self.state.options.memory_bytes / 4;
-        if are_small || view.tables().any(|table| table.oldest_frozen().is_some()) {
-            return;
-        }
-        if let Some(table) = view.tables().max_by_key(|table| table.active().size_bytes()) {
-            let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
-            rotate(&self.state, table.id);
-        }
-    }
-
     /// Flushes all memtables that are frozen.
     ///
     /// # Errors
     /// The disk's; [`Error::Poisoned`].
     pub fn flush_frozen(&self) -> Result<()> {
         let _call = self.state.calls.begin()?;
-        let view = self.state.current().view;
-        for table in view.tables() {
-            while flush_oldest(&self.state, table.id)? {}
-        }
-        drop(view);
-        sweep(&self.state);
-        Ok(())
+        flush_frozen(&self.state)
     }
 
     /// Loads a source in bulk, as one change.

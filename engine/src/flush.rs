@@ -21,6 +21,7 @@ use crate::rows::schema::TableSchema;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
+use crate::sweep::sweep;
 use crate::sync::atomic::Ordering;
 use crate::version::table::RunsEdit;
 use crate::version::view::TableView;
@@ -35,6 +36,20 @@ pub fn flush_table(state: &State, id: TableId) -> Result<()> {
         rotate(state, id);
     }
     while flush_oldest(state, id)? {}
+    Ok(())
+}
+
+/// Flushes all memtables that are frozen, and removes what is not needed any more.
+///
+/// # Errors
+/// The disk's; [`crate::error::Error::Poisoned`].
+pub fn flush_frozen(state: &State) -> Result<()> {
+    let view = state.current().view;
+    for table in view.tables() {
+        while flush_oldest(state, table.id)? {}
+    }
+    drop(view);
+    sweep(state);
     Ok(())
 }
 

@@ -39,6 +39,8 @@ pub mod version;
 pub mod read;
 
 // What an open database is made of.
+pub mod pace;
+
 pub mod state;
 
 // The one place that publishes.
@@ -51,9 +53,9 @@ pub mod run_writer;
 
 pub mod commit;
 
-pub mod flush;
-
 pub mod sweep;
+
+pub mod flush;
 
 pub mod compact;
 
@@ -70,6 +72,8 @@ pub mod dump;
 pub mod verify;
 
 // Threads, and the front door.
+pub mod back_pressure;
+
 pub mod background;
 
 pub mod database;

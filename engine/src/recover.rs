@@ -16,6 +16,7 @@ use crate::disk::api::{Disk, DiskLock, at};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
+use crate::pace::Pace;
 use crate::publish::{VersionEdit, publish, write_manifest};
 use crate::read::resolve::resolved_version;
 use crate::rows::key::KeyCodec;
@@ -430,6 +431,7 @@ fn assemble(
         pending_bytes: Arc::default(),
         progress: Arc::default(),
         work: Signal::default(),
+        pace: Pace::default(),
         counters: Counters::default(),
         lock: Mutex::new(Some(lock)),
     })

@@ -38,6 +38,8 @@ pub struct DatabaseReport {
     pub stalls_for_compaction: u64,
     /// How long writers waited, all together.
     pub stalled: Duration,
+    /// How long they rested, all together, while compactions were behind.
+    pub rested: Duration,
     /// Sorted parts spilled by loads since.
     pub spills: u64,
     /// Bytes spilled by loads since.
@@ -134,6 +136,7 @@ pub fn report(state: &State) -> DatabaseReport {
         stalls: count(&state.counters.stalls),
         stalls_for_compaction: count(&state.counters.stalls_for_compaction),
         stalled: Duration::from_micros(count(&state.counters.stalled_micros)),
+        rested: Duration::from_micros(count(&state.counters.rested_micros)),
         spills: count(&state.counters.spills),
         spilled_bytes: count(&state.counters.spilled_bytes),
         tables: current.view.tables().map(|table| describe(table)).collect(),

@@ -84,9 +84,9 @@ impl<'a> RunWriter<'a> {
     fn limit_part(&mut self) {
         let closed = &self.closed;
         let there = closed.table.version.runs().iter().map(|run| &run.meta().files);
-        let (rows, bytes) = there.chain(&closed.files).fold((0, 0), |(rows, bytes), files| {
-            (rows + files.rows, bytes + files.total_bytes())
-        });
+        let (rows, bytes) = there
+            .chain(&closed.files)
+            .fold((0, 0), |(rows, bytes), files| (rows + files.rows, bytes + files.total_bytes()));
         let options = &closed.state.options;
         (self.rows_max, self.bytes_max) = (run_part(rows, options.sst_rows), run_part(bytes, options.sst_bytes));
     }

@@ -24,6 +24,7 @@ use crate::disk::api::{Disk, DiskLock};
 use crate::error::{Error, Result};
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
+use crate::pace::Pace;
 use crate::read::snapshot::TableSnapshot;
 use crate::sst::store::Store;
 use crate::sst::writer::Encoder;
@@ -119,6 +120,8 @@ pub struct State {
     pub progress: Arc<Signal>,
     /// Signalled when there may be something to flush or to compact.
     pub work: Signal,
+    /// How long writers rest while compactions are behind.
+    pub pace: Pace,
     /// What happened so far.
     pub counters: Counters,
     /// Held as long as the database is open.
@@ -136,6 +139,8 @@ pub struct Counters {
     pub stalls_for_compaction: AtomicU64,
     /// Microseconds that writers waited, all together.
     pub stalled_micros: AtomicU64,
+    /// Microseconds that they rested while compactions were behind, all together.
+    pub rested_micros: AtomicU64,
     /// Memtables flushed.
     pub flushes: AtomicU64,
     /// Bulk loads.

@@ -4,6 +4,8 @@ pub mod shape;
 
 pub mod policy;
 
+pub mod pressure;
+
 pub mod memory;
 
 mod catch_up;

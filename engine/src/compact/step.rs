@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use crate::compact::memory::fitting;
-use crate::compact::policy::{Effort, Limits, Pick, has_dead, pick};
+use crate::compact::policy::{Effort, Limits, Pick, pick};
+use crate::compact::pressure::pressure;
 use crate::compact::rewrite::rewrite;
 use crate::compact::shape::{RunShape, Shape};
 use crate::config::Options;
@@ -15,6 +16,7 @@ use crate::deletion::vector::DeletionVector;
 use crate::error::Result;
 use crate::flush::flush_table;
 use crate::id::TableId;
+use crate::pace::FULL;
 use crate::run_writer::SeqRange;
 use crate::sst::meta::KeyRange;
 use crate::state::{State, locked};
@@ -105,11 +107,16 @@ fn urgency(shape: &Shape, limits: &Limits) -> u64 {
     runs.max(dead)
 }
 
-/// Whether a table is so far beyond its bounds that flushes are to wait for a compaction, which there is to do then.
-pub fn is_behind(version: &TableVersion, options: &Options) -> bool {
-    let (shape, limits) = (shape(version, 0), limits(options));
-    let too_dead = has_dead(&shape, options.dead_percent.saturating_add(options.dead_percent / 2), limits.dead_bytes);
-    too_dead || shape.depth() >= limits.runs.saturating_mul(2)
+/// The pressure that a table puts on writers once its frozen memtables are flushed: see [`pressure`].
+pub fn table_pressure(table: &TableView, options: &Options) -> u64 {
+    let frozen = table.memtables.iter().skip(1).map(|memtable| memtable.changes()).sum();
+    pressure(&shape(&table.version, 0), &limits(options), frozen)
+}
+
+/// Whether the next flush of a table waits for a compaction, which there is to do then.
+pub fn is_held(table: &TableView, options: &Options) -> bool {
+    let next = table.oldest_frozen().map_or(0, |memtable| memtable.changes());
+    pressure(&shape(&table.version, 0), &limits(options), next) >= FULL
 }
 
 /// Rewrites what the policy picks of a table, or as much of it as the memory allows; `false` if it picks nothing.

@@ -42,6 +42,7 @@ pub struct Memtable {
     /// Oldest first.
     chunks: RwLock<Vec<Chunk>>,
     size_bytes: AtomicUsize,
+    changes: AtomicU64,
     /// Set when its changes were given up, to the limit in bytes that was exceeded.
     expired: OnceLock<usize>,
     /// First and last sequence number; 0 where there is none yet.
@@ -60,6 +61,7 @@ impl Memtable {
             key_width,
             chunks: RwLock::new(Vec::new()),
             size_bytes: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
             expired: OnceLock::new(),
             first_seq: AtomicU64::new(0),
             last_seq: AtomicU64::new(0),
@@ -69,6 +71,11 @@ impl Memtable {
     /// Bytes in memory, about.
     pub fn size_bytes(&self) -> usize {
         self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Changes, those included that newer ones supersede.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Gives its changes up, which are in runs by now, because snapshots that need them keep more than `limit` bytes.
@@ -98,6 +105,7 @@ impl Memtable {
     /// Arrow's, where a row cannot be encoded; then nothing of the change is visible to anyone.
     pub fn apply(&self, seq: SeqNo, changes: SortedChanges) -> Result<()> {
         let mut chunks = self.chunks.write().unwrap_or_else(PoisonError::into_inner);
+        let count = changes.keys.len() as u64;
         if changes.keys.len() > ROW_FORM_ROWS_MAX {
             seal_last(&mut chunks, seq);
             self.size_bytes.fetch_add(changes.size_bytes(), Ordering::Relaxed);
@@ -108,6 +116,7 @@ impl Memtable {
             chunk.insert(seq, &changes)?;
             self.size_bytes.fetch_add(chunk.size_bytes() - before, Ordering::Relaxed);
         }
+        self.changes.fetch_add(count, Ordering::Relaxed);
         let _ = self.first_seq.compare_exchange(0, seq.0, Ordering::Release, Ordering::Relaxed);
         self.last_seq.store(seq.0, Ordering::Release);
         Ok(())

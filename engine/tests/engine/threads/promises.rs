@@ -208,6 +208,31 @@ fn a_database_that_nobody_writes_keeps_few_dead_rows() {
 }
 
 #[test]
+fn writers_do_not_outrun_what_removes_dead_rows() {
+    const KEYS: i64 = 40_000;
+    let db = database(Options { compact_runs: 1000, ..small() });
+    let loaded: Vec<(i64, String)> = (0..KEYS).map(|key| (key, "loaded".to_owned())).collect();
+    let mut source = MemorySource::new(loaded.chunks(500).map(rows).collect());
+    db.load("t", &mut source, &LoadOptions::default()).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let db = &db;
+            scope.spawn(move || {
+                for batch in 0..60 {
+                    let keys = (0..500).map(|row| ((writer * 30_000 + batch * 500 + row) * 7919) % KEYS);
+                    let batch: Vec<(i64, String)> = keys.map(|key| (key, format!("{writer}"))).collect();
+                    db.write(WriteBatch::new().upsert("t", rows(&batch))).unwrap();
+                    let table = db.report().tables.swap_remove(0);
+                    let (dead, rows) = (table.dead_rows(), table.rows());
+                    assert!(dead * 100 <= rows * 30, "{dead} of {rows} rows are dead");
+                }
+            });
+        }
+    });
+    assert_eq!(contents(&db).unwrap()["t"].len(), usize::try_from(KEYS).unwrap());
+}
+
+#[test]
 fn a_load_and_writes_at_once_leave_every_key_with_the_newest_value() {
     let db = database(small());
     let done = AtomicBool::new(false);
