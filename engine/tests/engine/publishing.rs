@@ -14,6 +14,8 @@ use rustling_engine::error::{Damage, Error};
 use rustling_engine::id::{Digest, ManifestId, SeqNo, WalId};
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::version::manifest::Manifest;
+use rustling_engine::wal::intact::intact_records;
+use rustling_engine::wal::record::{RecordKind, SEGMENT_HEADER_BYTES};
 
 use crate::fixture::{contents, keys, rows, schema, small_options};
 use crate::hooked::{Call, HookedDisk};
@@ -42,6 +44,37 @@ fn manifest(disk: &Arc<dyn Disk>) -> Manifest {
 /// The names in the folder of table 1.
 fn files(disk: &Arc<dyn Disk>) -> Vec<String> {
     disk.list("tables/0000000001").unwrap_or_default()
+}
+
+/// Kinds and sequence numbers of the records of the log. Of those that are no writes the number is the highest before,
+/// which this checks.
+fn seqs_of_the_log(disk: &Arc<dyn Disk>) -> Vec<(RecordKind, SeqNo)> {
+    let mut seqs = Vec::new();
+    let mut ids: Vec<WalId> = disk.list(path::WAL).unwrap().iter().filter_map(|name| path::parse_wal(name)).collect();
+    ids.sort_unstable();
+    for id in ids {
+        let bytes = bytes(disk, &path::wal(id));
+        seqs.extend(intact_records(&bytes, id, SEGMENT_HEADER_BYTES).map(|(_, record)| (record.kind, record.seq)));
+    }
+    for pair in seqs.windows(2) {
+        let expected = if pair[1].0 == RecordKind::Write { pair[0].1.next() } else { pair[0].1 };
+        assert_eq!(pair[1].1, expected, "{seqs:?}");
+    }
+    seqs
+}
+
+#[test]
+fn opening_what_this_version_wrote_commits_nothing() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    write(&db, "t", 1);
+    db.close().unwrap();
+    let before = newest(&disk);
+    drop(db);
+    let db = open(&disk);
+    assert_eq!(newest(&disk), before);
+    assert_eq!(contents(&db).unwrap()["t"].len(), 1);
 }
 
 #[test]
@@ -200,7 +233,8 @@ fn a_manifest_that_the_log_had_no_room_for_is_told_to_it_by_the_next_commit() {
     is_full.store(false, Ordering::Relaxed);
     let after = newest(&memory);
     assert!(after > before && memory.list(path::MANIFESTS).unwrap().len() == 2, "the one before stays until then");
-    write(&db, "t", 2);
+    let written = write(&db, "t", 2);
+    assert!(seqs_of_the_log(&memory).contains(&(RecordKind::Manifest, written)));
     // The process dies, and somebody brings the older manifest back in place of the newest.
     std::mem::forget(db);
     let image = copy(&memory);
