@@ -9,7 +9,7 @@ use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
-use rustling_engine::disk::path;
+use rustling_engine::disk::path::{self, RunFile};
 use rustling_engine::error::{Damage, Error};
 use rustling_engine::id::{Digest, ManifestId, SeqNo, WalId};
 use rustling_engine::rows::change::WriteBatch;
@@ -171,6 +171,30 @@ fn nothing_is_left_of_what_a_compaction_or_a_drop_replaced() {
     assert_eq!(files(&disk).len(), 2, "{:?}", files(&disk));
     db.drop_table("t").unwrap();
     assert_eq!(files(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_is_left_of_what_a_commit_that_failed_wrote() {
+    let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let is_full = Arc::new(AtomicBool::new(false));
+    let full = is_full.clone();
+    let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(memory.clone(), move |call, path| {
+        let refused = call == Call::Change && path.starts_with("manifest/") && full.load(Ordering::Relaxed);
+        if refused { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }));
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    write(&db, "t", 1);
+    db.flush("t").unwrap();
+    write(&db, "t", 1);
+    let before = files(&memory);
+    is_full.store(true, Ordering::Relaxed);
+    db.flush("t").unwrap_err();
+    assert_eq!(files(&memory), before);
+    is_full.store(false, Ordering::Relaxed);
+    db.flush("t").unwrap();
+    let is_dead_rows = |name: &&String| path::parse_run(name).is_some_and(|(_, file)| file == RunFile::Deletions);
+    assert_eq!(files(&memory).iter().filter(is_dead_rows).count(), 1);
 }
 
 #[test]
