@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Columns that a table may have however little memory there is.
 const COLUMNS: usize = 64;
 /// Memory for each column of a table of more.
-const COLUMN_BYTES: usize = 256 << 10;
+const COLUMN_BYTES: usize = 512 << 10;
 
 /// A table consists of so many runs that do not overlap, about, and a full run is cut into as many at most.
 const PARTS: u64 = 16;

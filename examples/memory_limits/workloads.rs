@@ -101,7 +101,7 @@ pub(crate) fn work(db: &Db, task: &Task<'_>) -> Result<(usize, String)> {
         "wide load" => load(db, &csv, WIDE, &["id"]),
         "2000 columns" => write_columns(db, task, 2000),
         // As many as there may be.
-        "columns" => write_columns(db, task, i64::try_from(task.limit / (512 << 10))?),
+        "columns" => write_columns(db, task, i64::try_from(task.limit >> 20)?),
         "load" => load(db, &csv, NARROW, &["id"]),
         "lineitem" => {
             let (_, outcome) = load(db, &csv, LINEITEM, &["l_orderkey", "l_linenumber"])?;

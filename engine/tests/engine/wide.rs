@@ -97,13 +97,13 @@ fn columns_beyond_the_memory_are_refused_where_a_table_is_made_and_where_one_is_
     let open = |memory_bytes| {
         Database::open(disk.clone(), Options { background: false, ..Options::with_memory(memory_bytes) })
     };
-    let db = open(32 << 20).unwrap();
+    let db = open(64 << 20).unwrap();
     let refused = db.create_table("t", &columns(129), &["c0"]).unwrap_err();
-    assert!(matches!(refused, Error::TooManyColumns { columns: 129, needed_mib: 33, limit_mib: 32, .. }), "{refused}");
+    assert!(matches!(refused, Error::TooManyColumns { columns: 129, needed_mib: 65, limit_mib: 64, .. }), "{refused}");
     db.create_table("t", &columns(128), &["c0"]).unwrap();
     db.close().unwrap();
-    let refused = open(31 << 20).unwrap_err();
-    assert!(matches!(refused, Error::TooManyColumns { columns: 128, needed_mib: 32, limit_mib: 31, .. }), "{refused}");
-    let small = open(32 << 20).unwrap();
+    let refused = open(63 << 20).unwrap_err();
+    assert!(matches!(refused, Error::TooManyColumns { columns: 128, needed_mib: 64, limit_mib: 63, .. }), "{refused}");
+    let small = open(64 << 20).unwrap();
     small.create_table("u", &columns(64), &["c0"]).unwrap();
 }
