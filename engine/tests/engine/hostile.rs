@@ -198,7 +198,7 @@ fn two_thousand_columns_come_back() {
     let batch = RecordBatch::try_from_iter(columns(7)).unwrap();
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let open = |disk: &Arc<dyn Disk>| {
-        Database::open(disk.clone(), Options { background: false, ..Options::with_memory(512 << 20) })
+        Database::open(disk.clone(), Options { background: false, ..Options::with_memory(1 << 30) })
     };
     let db = open(&disk).unwrap();
     db.create_table("wide", &batch.schema(), &["column 1999"]).unwrap();
