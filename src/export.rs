@@ -13,6 +13,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use rustling_table_provider::shown::{with_types, without_views};
+
 use crate::error::{Error, Result};
 
 /// What an export wrote.
@@ -24,7 +26,8 @@ pub struct ExportReport {
     pub bytes: u64,
 }
 
-/// Writes batches to a Parquet file, zstd-compressed, replacing what has that name once all rows are written.
+/// Writes batches to a Parquet file, zstd-compressed, replacing what has that name once all rows are written. Views of
+/// text and bytes become plain columns of them, which every reader knows.
 ///
 /// # Errors
 /// Those of the batches; the system's. The file that was there before is kept then.
@@ -59,10 +62,12 @@ impl Partial {
         let encode = |source| Error::Parquet { path: self.path.clone(), source };
         let compression = Compression::ZSTD(ZstdLevel::try_new(1).map_err(encode)?);
         let properties = WriterProperties::builder().set_compression(compression).build();
-        let mut writer = ArrowWriter::try_new(BufWriter::new(&self.file), schema, Some(properties)).map_err(encode)?;
+        let schema = without_views(&schema);
+        let mut writer =
+            ArrowWriter::try_new(BufWriter::new(&self.file), schema.clone(), Some(properties)).map_err(encode)?;
         let mut rows = 0;
         for batch in batches {
-            let batch = batch?;
+            let batch = with_types(&batch?, &schema).map_err(|source| encode(source.into()))?;
             rows += batch.num_rows() as u64;
             writer.write(&batch).map_err(encode)?;
         }

@@ -11,6 +11,8 @@ pub mod blocking;
 
 pub mod refusal;
 
+pub mod shown;
+
 // Runs as files: the store, their readers, the scan's source, what sessions know of a database.
 pub mod store;
 

@@ -42,7 +42,9 @@ use crate::wanted::Wanted;
 /// What is wanted of a table, and how the session works.
 #[derive(Clone, Debug)]
 pub struct ScanRequest {
-    /// Indexes of the user's columns.
+    /// The user's columns, as they are shown.
+    pub columns: SchemaRef,
+    /// Indexes of them.
     pub projection: Vec<usize>,
     /// Rows at most; set only where no filter follows.
     pub limit: Option<usize>,
@@ -59,7 +61,7 @@ pub struct ScanRequest {
 /// # Errors
 /// The engine's, crossing as external errors.
 pub fn plan(binding: &Binding, snapshot: &TableSnapshot, request: &ScanRequest) -> Result<Arc<dyn ExecutionPlan>> {
-    let user = snapshot.schema().user();
+    let user = &request.columns;
     let scan = ScanPlan::new(snapshot, request.target_partitions).map_err(external)?;
     let wanted = Wanted::new(user, request.projection.clone(), request.limit)?;
     let leaf = |rows| Leaf::plan(rows, user.clone(), wanted.clone(), request.constraints.clone()) as _;

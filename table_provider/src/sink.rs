@@ -25,12 +25,14 @@ use rustling_engine::id::TableId;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
 use rustling_engine::rows::change::WriteBatch;
+use rustling_engine::rows::encoding::is_same_but_encoding;
 use rustling_engine::rows::schema::TableSchema;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::blocking::blocking;
 use crate::error::external;
+use crate::shown::with_types;
 
 /// Batches that wait between the query and the load.
 const BATCHES_AHEAD: usize = 4;
@@ -72,7 +74,7 @@ impl TableSink {
             )));
         }
         for (expected, found) in expected.iter().zip(found) {
-            if expected.data_type() != found.data_type() {
+            if !is_same_but_encoding(expected.data_type(), found.data_type()) {
                 return Err(DataFusionError::Plan(format!(
                     "INSERT INTO `{}` gives column `{}` as {}, the table has {}; cast it",
                     self.name,
@@ -85,9 +87,9 @@ impl TableSink {
         Ok(())
     }
 
-    /// The batch under the table's column names.
+    /// The batch under the table's column names, and with its types.
     fn retype(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        Ok(RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?)
+        Ok(with_types(batch, &self.schema)?)
     }
 
     /// Refuses to write where another table has taken the name since the statement was planned.

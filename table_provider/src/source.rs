@@ -163,7 +163,10 @@ impl FileSource for RunSource {
         self.parquet.try_pushdown_sort(order, properties)?.try_map(|source| self.wrap(&source))
     }
 
-    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+    /// The order in which partitions that have nothing to do take files: the largest first, so that none begins with
+    /// one when the others are done; unless another order is asked for.
+    fn reorder_files(&self, mut files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        files.sort_by_key(|file| std::cmp::Reverse(file.effective_size()));
         self.parquet.reorder_files(files)
     }
 

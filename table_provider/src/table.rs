@@ -30,6 +30,7 @@ use crate::blocking::blocking;
 use crate::error::{Error, external};
 use crate::refusal::advice;
 use crate::scan::{ScanRequest, plan};
+use crate::shown::shown;
 use crate::sink::TableSink;
 
 /// A table of a database.
@@ -39,6 +40,8 @@ pub struct RustlingTable {
     id: TableId,
     name: Arc<str>,
     schema: Arc<TableSchema>,
+    /// Its columns as they are shown.
+    columns: SchemaRef,
     constraints: Constraints,
     pinned: Option<Snapshot>,
 }
@@ -64,8 +67,8 @@ impl RustlingTable {
         } else {
             Constraints::default()
         };
-        let (id, name) = (table.table().id, table.table().name.clone());
-        Ok(Self { binding, id, name, schema, constraints, pinned: None })
+        let (id, name, columns) = (table.table().id, table.table().name.clone(), shown(schema.user()));
+        Ok(Self { binding, id, name, schema, columns, constraints, pinned: None })
     }
 
     /// The same table as it was in a snapshot.
@@ -112,7 +115,7 @@ impl fmt::Debug for RustlingTable {
 #[async_trait]
 impl TableProvider for RustlingTable {
     fn schema(&self) -> SchemaRef {
-        self.schema.user().clone()
+        self.columns.clone()
     }
 
     fn constraints(&self) -> Option<&Constraints> {
@@ -131,8 +134,9 @@ impl TableProvider for RustlingTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.binding.register(state.runtime_env());
-        let all = || (0..self.schema.user().fields().len()).collect();
+        let all = || (0..self.columns.fields().len()).collect();
         let request = ScanRequest {
+            columns: self.columns.clone(),
             projection: projection.cloned().unwrap_or_else(all),
             limit,
             target_partitions: state.config().target_partitions(),

@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
+
+use crate::shown::with_types;
 
 /// What of the rows is wanted.
 #[derive(Clone, Debug)]
@@ -30,13 +32,11 @@ impl Wanted {
         Ok(Self { schema: Arc::new(user.project(&projection)?), projection, fetch })
     }
 
-    /// A batch of the projected columns under the projected schema; `columns` says where each of them is in `batch`.
+    /// A batch of the projected columns as they are shown; `columns` says where each of them is in `batch`.
     ///
     /// # Errors
     /// Arrow's, for columns that do not fit.
     pub fn retype(&self, batch: &RecordBatch, columns: &[usize]) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let columns = columns.iter().map(|index| batch.column(*index).clone()).collect();
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+        Ok(with_types(&batch.project(columns)?, &self.schema)?)
     }
 }

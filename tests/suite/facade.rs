@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rustling_db::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use rustling_db::arrow::datatypes::Int64Type;
+use rustling_db::arrow::datatypes::{DataType, Int64Type};
 use rustling_db::engine::error::Error as EngineError;
+use rustling_db::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustling_db::{BackupOptions, Db, DbOptions, Error, ErrorKind, WriteBatch};
 
 fn rows(list: &[(i64, &str)]) -> RecordBatch {
@@ -43,6 +44,26 @@ fn async_twins_do_what_the_blocking_calls_do() {
         assert_eq!(count(&db.sql_async("SELECT count(*) FROM t WHERE word = 'async'").await.unwrap()), 50);
     });
     db.close().unwrap();
+}
+
+#[test]
+fn rows_of_a_query_can_be_written_back_and_exported_as_plain_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::in_memory().unwrap();
+    db.create_table("t", rows(&[]).schema().as_ref(), &["id"]).unwrap();
+    db.insert("t", rows(&[(1, "a word"), (2, "words that are longer than a view holds")])).unwrap();
+    let found = db.sql("SELECT id + 10 AS id, word FROM t").unwrap();
+    assert_eq!(*found[0].column(1).data_type(), DataType::Utf8View);
+    for batch in found {
+        db.insert("t", batch).unwrap();
+    }
+    assert_eq!(count(&db.sql("SELECT count(DISTINCT word) + count(*) FROM t").unwrap()), 2 + 4);
+    let file = folder.path().join("t.parquet");
+    db.export("SELECT * FROM t ORDER BY id", &file).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+    let back = reader.build().unwrap().next().unwrap().unwrap();
+    let words = back.column(1).as_string::<i32>();
+    assert_eq!([words.value(0), words.value(3)], ["a word", "words that are longer than a view holds"]);
 }
 
 #[test]

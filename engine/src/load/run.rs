@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{Int64Array, RecordBatch};
 
 use crate::commit::rotate;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::publish::VersionEdit;
 use crate::read::resolve::resolve;
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
 use crate::rows::canonical::{canonicalize_keys, compact};
-use crate::rows::change::check_rows;
+use crate::rows::change::user_columns;
 use crate::run_writer::SeqRange;
 use crate::seeded::{SeededFault, makes};
 use crate::source::{BatchSource, SourceBatch};
@@ -92,8 +92,7 @@ pub fn load(state: &State, table: &str, source: &mut dyn BatchSource, options: &
 /// The stored columns of a batch of the user's columns, checked.
 fn stored_rows(snapshot: &TableSnapshot, batch: &SourceBatch) -> Result<RecordBatch> {
     let table = snapshot.table();
-    check_rows(table.reference(), &batch.batch)?;
-    let mut columns: Vec<ArrayRef> = batch.batch.columns().to_vec();
+    let mut columns = user_columns(table.reference(), &batch.batch)?;
     if !table.schema.has_key() {
         let count = batch.batch.num_rows();
         let first = table.next_row_id.fetch_add(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);

@@ -15,6 +15,7 @@ use arrow::datatypes::Schema;
 use crate::error::{Error, Mismatch, Result};
 use crate::id::TableId;
 use crate::rows::canonical::{batch_bytes, canonicalize_keys, compact};
+use crate::rows::encoding::{encoded_as, is_same_but_encoding};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
@@ -206,12 +207,11 @@ fn prepare_part(
     }
     if operation == Operation::Delete {
         let expected = table.schema.key_schema();
-        check_columns(table.name, &expected, batch)?;
+        let columns = fitting_columns(table.name, &expected, batch)?;
         check_nulls(table, &expected, batch)?;
-        return Ok((table.codec.encode(batch.columns())?, None));
+        return Ok((table.codec.encode(&columns)?, None));
     }
-    check_rows(table, batch)?;
-    let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+    let mut columns = user_columns(table, batch)?;
     if !table.schema.has_key() {
         let first = row_ids(batch.num_rows());
         columns.push(Arc::new(Int64Array::from_iter_values((first..).take(batch.num_rows()))));
@@ -221,16 +221,17 @@ fn prepare_part(
     Ok((table.codec.encode_batch(&rows)?, Some(rows)))
 }
 
-/// Refuses a batch that does not have the user's columns, or has NULL where there must be a value.
+/// The user's columns in a batch, text and bytes in the encodings that the table has.
 ///
 /// # Errors
-/// [`Error::SchemaMismatch`]; [`Error::NullValue`].
-pub fn check_rows(table: TableRef<'_>, batch: &RecordBatch) -> Result<()> {
-    check_columns(table.name, table.schema.user(), batch)?;
-    check_nulls(table, table.schema.user(), batch)
+/// [`Error::SchemaMismatch`] for other columns; [`Error::NullValue`] where there must be a value.
+pub fn user_columns(table: TableRef<'_>, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let columns = fitting_columns(table.name, table.schema.user(), batch)?;
+    check_nulls(table, table.schema.user(), batch)?;
+    Ok(columns)
 }
 
-fn check_columns(table: &str, expected: &Schema, batch: &RecordBatch) -> Result<()> {
+fn fitting_columns(table: &str, expected: &Schema, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
     let mismatch = |mismatch| Err(Error::SchemaMismatch { table: table.to_owned(), mismatch });
     let found = batch.schema();
     if expected.fields().len() != found.fields().len() {
@@ -241,12 +242,13 @@ fn check_columns(table: &str, expected: &Schema, batch: &RecordBatch) -> Result<
             let (expected, found) = (expected.name().clone(), found.name().clone());
             return mismatch(Mismatch::ColumnName { index, expected, found });
         }
-        if expected.data_type() != found.data_type() {
+        if !is_same_but_encoding(expected.data_type(), found.data_type()) {
             let (column, expected) = (expected.name().clone(), expected.data_type().clone());
             return mismatch(Mismatch::ColumnType { column, expected, found: found.data_type().clone() });
         }
     }
-    Ok(())
+    let columns = expected.fields().iter().zip(batch.columns());
+    Ok(columns.map(|(field, column)| encoded_as(column, field.data_type())).collect::<Result<_, _>>()?)
 }
 
 fn check_nulls(table: TableRef<'_>, expected: &Schema, batch: &RecordBatch) -> Result<()> {

@@ -2,6 +2,8 @@
 
 pub mod schema;
 
+pub mod encoding;
+
 pub mod keys;
 
 pub(crate) mod physical;
