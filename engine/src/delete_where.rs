@@ -1,0 +1,185 @@
+//! Deletes every row that a predicate wants, as one change.
+//!
+//! In: a table, a [`RowPredicate`]. Out: deleted keys in runs without rows, and the rows that die, published at one
+//! sequence number.
+//! Invariants: each row that is live where the change takes its place in the sequence is asked about, once it is in a
+//! run; rows are found by position, and leave their keys behind, so that the keys alone say the same. No compaction
+//! moves rows meanwhile. Nothing is kept of one that fails.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::prep_null_mask_filter;
+
+use crate::commit::rotate;
+use crate::deletion::vector::DeletionVector;
+use crate::error::{Error, Result};
+use crate::flush::{flush_oldest, flush_table};
+use crate::id::{RunId, SeqNo};
+use crate::publish::VersionEdit;
+use crate::read::cursor::Cursor;
+use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::snapshot::{SCAN_BATCH_ROWS, merged_batch_rows};
+use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
+use crate::state::{State, locked};
+use crate::version::run::Run;
+use crate::version::table::{RunsEdit, TableVersion};
+use crate::version::view::TableView;
+
+/// Keys of a run that holds deleted keys only.
+const KEYS_OF_A_RUN: usize = 1 << 20;
+/// How often rows that came meanwhile are asked about before writers are kept out.
+const ROUNDS: usize = 3;
+
+/// Says which rows are to go.
+pub trait RowPredicate: Send {
+    /// The columns that it looks at, as ascending indexes of the user's columns.
+    fn columns(&self) -> &[usize];
+
+    /// Whether each row of a batch of these columns is to go; NULL is no.
+    ///
+    /// # Errors
+    /// Whatever it meets, as [`Error::Source`]; then nothing is deleted.
+    fn wants(&mut self, rows: &RecordBatch) -> Result<BooleanArray>;
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeleteReport {
+    /// Rows that were deleted.
+    pub rows: u64,
+    /// Its sequence number; `None` if there was nothing to delete, and so no change.
+    pub seq: Option<SeqNo>,
+}
+
+/// Deletes the rows of a table that a predicate wants. Cost: the predicate's columns of the table are read, without
+/// keeping writers out but for what they wrote in the meantime; then the deleted keys are written.
+///
+/// # Errors
+/// Those of the predicate; [`Error::NoSuchTable`], [`Error::Dropped`], [`Error::Corrupt`]; the disk's.
+pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate) -> Result<DeleteReport> {
+    let id = state.current().view.named(table)?.id;
+    // Positions hold as long as nobody rewrites runs.
+    let _compacting = locked(&state.compacting);
+    state.check_open()?;
+    let dropped = || Error::Dropped { table: table.to_owned() };
+    let mut search = Search { predicate, found: BTreeMap::new() };
+    for _ in 0..ROUNDS {
+        flush_table(state, id)?;
+        let view = state.current().view;
+        if !search.ask(view.table(id).ok_or_else(dropped)?)? {
+            break;
+        }
+    }
+    let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
+    rotate(state, id);
+    while flush_oldest(state, id)? {}
+    let _flushing = locked(&state.flushing);
+    let view = state.current().view;
+    let now = view.table(id).ok_or_else(dropped)?;
+    search.ask(now)?;
+    let dying = search.still_live(&now.version);
+    let rows = dying.iter().map(|(_, dying)| dying.len()).sum();
+    if rows == 0 {
+        return Ok(DeleteReport { rows, seq: None });
+    }
+    let closed = write_keys(state, now, &dying)?;
+    let seq = {
+        let mut writer = locked(&state.writer);
+        let seq = writer.next_seq;
+        writer.next_seq = seq.next();
+        seq
+    };
+    let added = closed.open(|_| SeqRange { first: seq, last: seq })?;
+    let dead = dying.into_iter().map(|(run, dying)| (run.id(), dying)).collect();
+    closed.publish(VersionEdit::Loaded(RunsEdit { table: id, removed: Vec::new(), added, dead, through: seq }))?;
+    tracing::info!(table, rows, seq = seq.0, "deleted rows by a predicate");
+    Ok(DeleteReport { rows, seq: Some(seq) })
+}
+
+/// The rows that a predicate wants, as far as runs were asked about.
+struct Search<'a> {
+    predicate: &'a mut dyn RowPredicate,
+    found: BTreeMap<RunId, DeletionVector>,
+}
+
+impl Search<'_> {
+    /// Asks about the live rows of the runs that were not asked about; `false` if there are none.
+    fn ask(&mut self, table: &TableView) -> Result<bool> {
+        let mut is_new = false;
+        for (run, dead) in table.version.runs().iter().zip(table.version.dead()) {
+            if !self.found.contains_key(&run.id()) {
+                let found = self.ask_run(run, dead)?;
+                self.found.insert(run.id(), found);
+                is_new = true;
+            }
+        }
+        Ok(is_new)
+    }
+
+    fn ask_run(&mut self, run: &Arc<Run>, dead: &DeletionVector) -> Result<DeletionVector> {
+        let mut found = DeletionVector::default();
+        if dead.len() == run.rows() {
+            return Ok(found);
+        }
+        let mut at = 0;
+        for batch in run.sst().rows(0..run.rows(), self.predicate.columns(), SCAN_BATCH_ROWS)? {
+            let batch = batch?;
+            let rows = at..at + batch.num_rows() as u64;
+            at = rows.end;
+            // On dead rows, on which it may fail, it is not tried.
+            let live: Vec<u64> = dead.live(rows.clone()).set_indices().map(|index| rows.start + index as u64).collect();
+            let is_all = live.len() == batch.num_rows();
+            let asked = if is_all {
+                batch
+            } else {
+                arrow::compute::filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))?
+            };
+            let wanted = self.predicate.wants(&asked)?;
+            let wanted = if wanted.null_count() > 0 { prep_null_mask_filter(&wanted) } else { wanted };
+            wanted.values().set_indices().filter_map(|index| live.get(index)).for_each(|row| drop(found.insert(*row)));
+        }
+        Ok(found)
+    }
+
+    /// The rows found that did not die since, of the runs that have some.
+    fn still_live(&self, version: &TableVersion) -> Vec<(Arc<Run>, DeletionVector)> {
+        let mut dying = Vec::new();
+        for (run, dead) in version.runs().iter().zip(version.dead()) {
+            let Some(found) = self.found.get(&run.id()) else { continue };
+            let mut live = DeletionVector::default();
+            found.rows().filter(|row| !dead.contains(*row)).for_each(|row| drop(live.insert(row)));
+            if !live.is_empty() {
+                dying.push((run.clone(), live));
+            }
+        }
+        dying
+    }
+}
+
+/// Writes the keys of some rows, which are live, into runs without rows.
+fn write_keys<'a>(
+    state: &'a State,
+    table: &Arc<TableView>,
+    dying: &[(Arc<Run>, DeletionVector)],
+) -> Result<ClosedRuns<'a>> {
+    let batch_rows = merged_batch_rows(dying.len());
+    let mut cursors = Vec::with_capacity(dying.len());
+    for (run, dying) in dying {
+        cursors.push(Cursor::live_rows(run.clone(), Arc::new(dying.complement(run.rows())), &[], batch_rows)?);
+    }
+    let schema = Arc::new(table.schema.stored().project(&[])?);
+    let mut merge = Merge::new(cursors, MergeOptions::keyed(schema, table.codec.width(), Equal::All));
+    let mut writer = RunWriter::new(state, table.clone());
+    let mut keys = 0;
+    while let Some(block) = merge.next_block()? {
+        if keys + block.keys.len() > KEYS_OF_A_RUN {
+            writer.end_run()?;
+            keys = 0;
+        }
+        keys += block.keys.len();
+        writer.append_deletes(&block.keys);
+    }
+    writer.close()
+}
