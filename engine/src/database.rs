@@ -17,6 +17,7 @@ use crate::commit::{Done, Pending, commit_group, prepare_batch};
 use crate::compact::policy::Effort;
 use crate::compact::step::{compact_step, compact_table};
 use crate::config::Options;
+use crate::delete_where::{DeleteReport, RowPredicate, delete_where};
 use crate::disk::api::Disk;
 use crate::error::{Error, Result};
 use crate::flush::{flush_frozen, flush_table};
@@ -233,6 +234,17 @@ impl Database {
         let loaded = load(&self.state, table, source, options);
         sweep(&self.state);
         loaded
+    }
+
+    /// Deletes the rows of a table that a predicate wants, as one change.
+    ///
+    /// # Errors
+    /// See [`delete_where`].
+    pub fn delete_where(&self, table: &str, predicate: &mut dyn RowPredicate) -> Result<DeleteReport> {
+        let _call = self.state.calls.begin()?;
+        let deleted = delete_where(&self.state, table, predicate);
+        sweep(&self.state);
+        deleted
     }
 
     /// Turns everything in a table's memtables into runs.

@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::prep_null_mask_filter;
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::Schema;
 
 use crate::commit::rotate;
 use crate::deletion::vector::DeletionVector;
@@ -18,9 +19,10 @@ use crate::error::{Error, Result};
 use crate::flush::{flush_oldest, flush_table};
 use crate::id::{RunId, SeqNo};
 use crate::publish::VersionEdit;
-use crate::read::cursor::Cursor;
+use crate::read::cursor::{Cursor, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
-use crate::read::snapshot::{SCAN_BATCH_ROWS, merged_batch_rows};
+use crate::read::snapshot::SCAN_BATCH_ROWS;
+use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::state::{State, locked};
 use crate::version::run::Run;
@@ -134,7 +136,7 @@ impl Search<'_> {
             let asked = if is_all {
                 batch
             } else {
-                arrow::compute::filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))?
+                filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))?
             };
             let wanted = self.predicate.wants(&asked)?;
             let wanted = if wanted.null_count() > 0 { prep_null_mask_filter(&wanted) } else { wanted };
@@ -164,13 +166,11 @@ fn write_keys<'a>(
     table: &Arc<TableView>,
     dying: &[(Arc<Run>, DeletionVector)],
 ) -> Result<ClosedRuns<'a>> {
-    let batch_rows = merged_batch_rows(dying.len());
     let mut cursors = Vec::with_capacity(dying.len());
     for (run, dying) in dying {
-        cursors.push(Cursor::live_rows(run.clone(), Arc::new(dying.complement(run.rows())), &[], batch_rows)?);
+        cursors.push(Cursor::batches(Box::new(ChosenKeys { run: run.clone(), chosen: dying.clone(), at: 0 }))?);
     }
-    let schema = Arc::new(table.schema.stored().project(&[])?);
-    let mut merge = Merge::new(cursors, MergeOptions::keyed(schema, table.codec.width(), Equal::All));
+    let mut merge = Merge::new(cursors, MergeOptions::keyed(Arc::new(Schema::empty()), table.codec.width(), Equal::All));
     let mut writer = RunWriter::new(state, table.clone());
     let mut keys = 0;
     while let Some(block) = merge.next_block()? {
@@ -182,4 +182,30 @@ fn write_keys<'a>(
         writer.append_deletes(&block.keys);
     }
     writer.close()
+}
+
+/// The keys of some rows of a run, without the rows.
+struct ChosenKeys {
+    run: Arc<Run>,
+    chosen: DeletionVector,
+    at: u64,
+}
+
+impl KeyedBatches for ChosenKeys {
+    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+        while self.at < self.run.rows() {
+            let rows = self.at..self.run.rows().min(self.at + SCAN_BATCH_ROWS as u64);
+            self.at = rows.end;
+            if self.chosen.count_in(&rows) == 0 {
+                continue;
+            }
+            let others = self.chosen.live(rows.clone());
+            let chosen = (0u32..).zip(others.iter()).filter(|(_, other)| !other).map(|(place, _)| place);
+            let keys = self.run.sst().key_index().read(rows)?.take(&chosen.collect::<Vec<_>>());
+            let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
+            let nothing = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
+            return Ok(Some((keys, nothing)));
+        }
+        Ok(None)
+    }
 }

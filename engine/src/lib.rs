@@ -61,6 +61,8 @@ pub mod compact;
 
 pub mod load;
 
+pub mod delete_where;
+
 pub mod recover;
 
 pub mod backup;

@@ -147,6 +147,14 @@ impl<'a> RunWriter<'a> {
         self.deleted.extend(deleted, 0..deleted.len());
     }
 
+    /// Ends the run: what comes next goes into another one.
+    ///
+    /// # Errors
+    /// The disk's; Parquet's.
+    pub fn end_run(&mut self) -> Result<()> {
+        self.close_run(None)
+    }
+
     /// Makes everything durable.
     ///
     /// # Errors
@@ -180,6 +188,9 @@ impl<'a> RunWriter<'a> {
             let rows = RecordBatch::try_new(table.schema.key_schema(), columns)?;
             self.sst()?.append_deletes(&part, &rows)?;
             self.deleted_from = part_end;
+        }
+        if self.deleted_from == self.deleted.len() {
+            (self.deleted, self.deleted_from) = (Keys::new(self.deleted.width()), 0);
         }
         let Some(writer) = self.open.take() else { return Ok(()) };
         self.closed.files.push(writer.finish()?);
