@@ -68,6 +68,8 @@ pub mod import;
 // The database.
 pub mod db;
 
+pub mod delete;
+
 pub use arrow;
 pub use datafusion;
 pub use db::Db;
@@ -77,6 +79,7 @@ pub use parquet;
 pub use rustling_engine as engine;
 pub use rustling_engine::backup::file::BackupOptions;
 pub use rustling_engine::backup::run::BackupReport;
+pub use rustling_engine::delete_where::DeleteReport;
 pub use rustling_engine::rows::change::WriteBatch;
 pub use rustling_etl as etl;
 pub use rustling_table_provider as table_provider;

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::Schema;
 
@@ -24,6 +24,7 @@ use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::SCAN_BATCH_ROWS;
 use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
+use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
 use crate::version::run::Run;
 use crate::version::table::{RunsEdit, TableVersion};
@@ -59,9 +60,14 @@ pub struct DeleteReport {
 /// keeping writers out but for what they wrote in the meantime; then the deleted keys are written.
 ///
 /// # Errors
-/// Those of the predicate; [`Error::NoSuchTable`], [`Error::Dropped`], [`Error::Corrupt`]; the disk's.
+/// Those of the predicate; [`Error::NoSuchTable`], [`Error::NoSuchColumn`], [`Error::Dropped`], [`Error::Corrupt`]; the disk's.
 pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate) -> Result<DeleteReport> {
-    let id = state.current().view.named(table)?.id;
+    let id = {
+        let view = state.current().view;
+        let table = view.named(table)?;
+        check_columns(table, predicate.columns())?;
+        table.id
+    };
     // Positions hold as long as nobody rewrites runs.
     let _compacting = locked(&state.compacting);
     state.check_open()?;
@@ -75,8 +81,10 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
         }
     }
     let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
-    rotate(state, id);
-    while flush_oldest(state, id)? {}
+    if !makes(SeededFault::DeleteWithoutRotation) {
+        rotate(state, id);
+        while flush_oldest(state, id)? {}
+    }
     let _flushing = locked(&state.flushing);
     let view = state.current().view;
     let now = view.table(id).ok_or_else(dropped)?;
@@ -98,6 +106,17 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
     closed.publish(VersionEdit::Loaded(RunsEdit { table: id, removed: Vec::new(), added, dead, through: seq }))?;
     tracing::info!(table, rows, seq = seq.0, "deleted rows by a predicate");
     Ok(DeleteReport { rows, seq: Some(seq) })
+}
+
+/// Refuses columns that the table does not have.
+fn check_columns(table: &TableView, columns: &[usize]) -> Result<()> {
+    let user = table.schema.user();
+    let Some(column) = columns.iter().find(|column| **column >= user.fields().len()) else { return Ok(()) };
+    Err(Error::NoSuchColumn {
+        table: table.name.to_string(),
+        column: format!("number {column}"),
+        known: user.fields().iter().map(|field| field.name().clone()).collect(),
+    })
 }
 
 /// The rows that a predicate wants, as far as runs were asked about.
@@ -132,15 +151,20 @@ impl Search<'_> {
             at = rows.end;
             // On dead rows, on which it may fail, it is not tried.
             let live: Vec<u64> = dead.live(rows.clone()).set_indices().map(|index| rows.start + index as u64).collect();
+            if live.is_empty() {
+                continue;
+            }
             let is_all = live.len() == batch.num_rows();
-            let asked = if is_all {
-                batch
-            } else {
-                filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))?
-            };
+            let asked =
+                if is_all { batch } else { filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))? };
             let wanted = self.predicate.wants(&asked)?;
+            if wanted.len() != live.len() {
+                return Err(Error::PredicateLength { expected: live.len(), found: wanted.len() });
+            }
             let wanted = if wanted.null_count() > 0 { prep_null_mask_filter(&wanted) } else { wanted };
-            wanted.values().set_indices().filter_map(|index| live.get(index)).for_each(|row| drop(found.insert(*row)));
+            for row in wanted.values().set_indices().filter_map(|index| live.get(index)) {
+                found.insert(*row);
+            }
         }
         Ok(found)
     }
@@ -150,8 +174,8 @@ impl Search<'_> {
         let mut dying = Vec::new();
         for (run, dead) in version.runs().iter().zip(version.dead()) {
             let Some(found) = self.found.get(&run.id()) else { continue };
-            let mut live = DeletionVector::default();
-            found.rows().filter(|row| !dead.contains(*row)).for_each(|row| drop(live.insert(row)));
+            let survives = |row: &u64| !dead.contains(*row) || makes(SeededFault::DeleteForgetsMeanwhile);
+            let live: DeletionVector = found.rows().filter(survives).collect();
             if !live.is_empty() {
                 dying.push((run.clone(), live));
             }
@@ -170,7 +194,8 @@ fn write_keys<'a>(
     for (run, dying) in dying {
         cursors.push(Cursor::batches(Box::new(ChosenKeys { run: run.clone(), chosen: dying.clone(), at: 0 }))?);
     }
-    let mut merge = Merge::new(cursors, MergeOptions::keyed(Arc::new(Schema::empty()), table.codec.width(), Equal::All));
+    let mut merge =
+        Merge::new(cursors, MergeOptions::keyed(Arc::new(Schema::empty()), table.codec.width(), Equal::All));
     let mut writer = RunWriter::new(state, table.clone());
     let mut keys = 0;
     while let Some(block) = merge.next_block()? {
@@ -179,7 +204,9 @@ fn write_keys<'a>(
             keys = 0;
         }
         keys += block.keys.len();
-        writer.append_deletes(&block.keys);
+        if !makes(SeededFault::DeleteLeavesNoKeys) {
+            writer.append_deletes(&block.keys);
+        }
     }
     writer.close()
 }

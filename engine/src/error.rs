@@ -337,6 +337,14 @@ pub enum Error {
     /// The source of a load failed.
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),
+    /// A predicate did not answer for each row that it was asked about.
+    #[error("the predicate answered for {found} rows where it was asked about {expected}; nothing was deleted")]
+    PredicateLength {
+        /// Rows that it was asked about.
+        expected: usize,
+        /// Rows that it answered for.
+        found: usize,
+    },
     /// The caller stopped a load.
     #[error("the load was stopped; nothing was loaded")]
     Cancelled,

@@ -39,7 +39,7 @@ pub enum VersionEdit {
     Drop(TableId),
     /// A frozen memtable is in runs now.
     Flushed(RunsEdit, Arc<Memtable>),
-    /// Rows were loaded in bulk, as one change; all changes before it are flushed.
+    /// Rows were loaded in bulk, or deleted by a predicate, as one change; all changes before it are flushed.
     Loaded(RunsEdit),
     /// Some runs were rewritten.
     Compacted(RunsEdit, Compaction),

@@ -79,11 +79,17 @@ pub enum SeededFault {
     CompactionKeepsDead,
     /// A compaction does not compare deletion vectors with keys.
     VectorsNotCompared,
+    /// A predicate delete does not flush what is in memory when it takes its place.
+    DeleteWithoutRotation,
+    /// A predicate delete kills rows that died while it looked for them.
+    DeleteForgetsMeanwhile,
+    /// A predicate delete does not write the keys of the rows that it kills.
+    DeleteLeavesNoKeys,
 }
 
 impl SeededFault {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::AckBeforeSync,
         Self::AckWithoutAppend,
         Self::SyncFailureForgiven,
@@ -120,6 +126,9 @@ impl SeededFault {
         Self::SupersededOfOtherRun,
         Self::CompactionKeepsDead,
         Self::VectorsNotCompared,
+        Self::DeleteWithoutRotation,
+        Self::DeleteForgetsMeanwhile,
+        Self::DeleteLeavesNoKeys,
     ];
 }
 

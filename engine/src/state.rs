@@ -6,7 +6,7 @@
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.
-//! - `compacting`: held by the one who compacts.
+//! - `compacting`: held by the one who compacts, or deletes rows by their positions.
 //! - `flushing`: held by whoever changes the runs of a table, from looking up what dies to publishing it: flushes, so also
 //!   that memtables are published in order, and the ends of loads and compactions; by a backup that begins, so that no
 //!   memtable is given up meanwhile.

@@ -7,6 +7,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -42,6 +43,22 @@ pub enum Error {
         #[source]
         source: Box<DataFusionError>,
     },
+    /// An expression that should say which rows, and says something else of them.
+    #[error("`{expr}` is of type {found}, not a condition; compare it with something")]
+    NotACondition {
+        /// The expression.
+        expr: String,
+        /// Its type.
+        found: DataType,
+    },
+    /// An expression that cannot be told of one row of a table.
+    #[error("`{expr}` has {part}, which cannot be told of one row; query the rows first and delete them by their keys")]
+    NotOfARow {
+        /// The expression.
+        expr: String,
+        /// What in it.
+        part: &'static str,
+    },
     /// The SQL text is longer than the limit.
     #[error("the SQL text has {bytes} bytes, the limit is {limit}; load many rows with a bulk load instead")]
     TooLong {
@@ -60,7 +77,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Engine(error) => error.kind(),
-            Self::Refused { .. } | Self::Syntax { .. } | Self::TooLong { .. } => ErrorKind::Invalid,
+            Self::Refused { .. }
+            | Self::Syntax { .. }
+            | Self::NotACondition { .. }
+            | Self::NotOfARow { .. }
+            | Self::TooLong { .. } => ErrorKind::Invalid,
             Self::Query(error) => match (find_engine(&**error), error.find_root()) {
                 (Some(error), _) => error.kind(),
                 (None, DataFusionError::IoError(_) | DataFusionError::ObjectStore(_)) => ErrorKind::Io,

@@ -42,6 +42,8 @@ pub mod scan;
 
 pub mod sink;
 
+pub mod predicate;
+
 pub mod table;
 
 pub mod catalog;

@@ -6,7 +6,7 @@
 pub fn advice(statement: &str) -> &'static str {
     let starts = |words: &[&str]| words.iter().any(|word| statement.starts_with(word));
     if starts(&["DELETE"]) {
-        "delete rows by key with `delete` of the API"
+        "delete rows with `delete` (by key) or `delete_where` of the API"
     } else if starts(&["UPDATE", "MERGE", "REPLACE", "INSERT OR", "INSERT with ON", "INSERT IGNORE"]) {
         "replace rows by key with `upsert` of the API, or `load` a file that updates"
     } else if starts(&["TRUNCATE", "INSERT OVERWRITE"]) {

@@ -93,7 +93,7 @@ fn an_error_names_its_line_and_what_was_before_it_has_run() {
     let sql = "INSERT INTO t VALUES (6, 'six', 6);\nSELEC 1";
     insta::assert_snapshot!(folder.failed(&["sql", sql]), @"error: line 2: Expected: an SQL statement, found: SELEC at Line: 2, Column: 1");
     folder.write("q.sql", "INSERT INTO t VALUES (6, 'six', 6);\n\n\nDELETE FROM t");
-    insta::assert_snapshot!(folder.failed(&["sql", "-f", "q.sql"]), @"error: q.sql: line 4: DELETE is not supported; delete rows by key with `delete` of the API");
+    insta::assert_snapshot!(folder.failed(&["sql", "-f", "q.sql"]), @"error: q.sql: line 4: DELETE is not supported; delete rows with `delete` (by key) or `delete_where` of the API");
     assert_eq!(folder.value("SELECT count(*) FROM t"), "4");
 }
 

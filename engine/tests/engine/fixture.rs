@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use rustling_engine::compact::policy::Effort;
 use rustling_engine::config::Options;
-use rustling_engine::database::Database;
+use rustling_engine::database::{Database, Snapshot};
+use rustling_engine::delete_where::RowPredicate;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Result;
@@ -35,6 +36,8 @@ pub(crate) enum Step {
     Upsert(&'static str, Vec<(i64, String)>),
     /// A bulk load that replaces what is there.
     Load(&'static str, Vec<(i64, String)>),
+    /// Deletes the rows whose column `k` is a multiple of this.
+    DeleteMultiples(&'static str, i64),
     Flush(&'static str),
     /// Flushes the memtables that are frozen, as a thread in the background does.
     FlushFrozen,
@@ -104,6 +107,32 @@ impl BatchSource for MemorySource {
     }
 }
 
+/// A predicate that is a function of some columns.
+pub(crate) struct Where<'a, F> {
+    columns: &'a [usize],
+    wants: F,
+}
+
+impl<'a, F: FnMut(&RecordBatch) -> Result<BooleanArray> + Send> Where<'a, F> {
+    pub(crate) fn new(columns: &'a [usize], wants: F) -> Self {
+        Self { columns, wants }
+    }
+}
+
+impl<F: FnMut(&RecordBatch) -> Result<BooleanArray> + Send> RowPredicate for Where<'_, F> {
+    fn columns(&self) -> &[usize] {
+        self.columns
+    }
+
+    fn wants(&mut self, rows: &RecordBatch) -> Result<BooleanArray> {
+        (self.wants)(rows)
+    }
+}
+
+fn multiples(rows: &RecordBatch, of: i64) -> Result<BooleanArray> {
+    Ok(rows.column(0).as_primitive::<Int64Type>().values().iter().map(|key| Some(key % of == 0)).collect())
+}
+
 /// Does a step to a database.
 pub(crate) fn run(db: &mut Database, disk: &Arc<dyn Disk>, options: &Options, step: &Step) -> Result<()> {
     match step {
@@ -136,6 +165,9 @@ pub(crate) fn run_open(db: &Database, step: &Step) -> Result<()> {
             let mut source = MemorySource::new(list.chunks(3.max(list.len() / 8)).map(rows).collect());
             let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
             db.load(table, &mut source, &options).map(drop)
+        }
+        Step::DeleteMultiples(table, of) => {
+            db.delete_where(table, &mut Where::new(&[0], |rows| multiples(rows, *of))).map(drop)
         }
         Step::Flush(table) => db.flush(table),
         Step::FlushFrozen => db.flush_frozen(),
@@ -183,6 +215,16 @@ pub(crate) fn run_model(tables: &mut Tables, step: &Step) {
         Step::Upsert(table, list) | Step::Load(table, list) => {
             list.iter().for_each(|(key, value)| put(tables, table, *key, value));
         }
+        Step::DeleteMultiples(table, of) => {
+            let rows = tables.get_mut(*table).unwrap();
+            if *table == KEYLESS {
+                let key = |value: &str| value.split_once(':').unwrap().0.parse::<i64>().unwrap();
+                rows.retain(|_, value| key(value) % of != 0);
+                *rows = (0..).zip(std::mem::take(rows).into_values()).collect();
+            } else {
+                rows.retain(|key, _| key % of != 0);
+            }
+        }
         Step::Drop(table) => drop(tables.remove(*table)),
         Step::Create(table) => drop(tables.insert((*table).to_owned(), Rows::new())),
         Step::Flush(_) | Step::FlushFrozen | Step::Compact(_) | Step::CompactDue(_) | Step::Reopen | Step::Kill => {}
@@ -203,7 +245,11 @@ fn both_columns(key: i64, value: &str) -> String {
 
 /// Everything in a database, by merging all sources.
 pub(crate) fn contents(db: &Database) -> Result<Tables> {
-    let snapshot = db.snapshot();
+    contents_of(&db.snapshot())
+}
+
+/// Everything in a snapshot, by merging all sources.
+pub(crate) fn contents_of(snapshot: &Snapshot) -> Result<Tables> {
     let mut tables = Tables::new();
     for name in snapshot.table_names() {
         let table = snapshot.table(&name)?;

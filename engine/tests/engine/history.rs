@@ -125,6 +125,11 @@ impl Log {
         self.written.push((seq, changes));
     }
 
+    /// Notes that all rows of these keys were deleted at a sequence number.
+    pub(crate) fn deleted(&mut self, seq: SeqNo, table: &'static str, keys: impl Iterator<Item = i64>) {
+        self.written.push((seq, keys.map(|key| Change::Delete(table, key)).collect()));
+    }
+
     /// Reads a table of a snapshot; a table that is not there has nothing to check.
     ///
     /// # Errors

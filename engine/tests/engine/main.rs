@@ -9,6 +9,7 @@ mod backup_faults;
 mod compaction;
 mod crash;
 mod damage;
+mod delete_where;
 mod dump;
 mod faults;
 mod fixture;

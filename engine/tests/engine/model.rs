@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustling_engine::compact::policy::Effort;
@@ -22,6 +23,7 @@ use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
 
+use crate::fixture::Where;
 use crate::ledger;
 use crate::typed::{KEY_KINDS, Key, KeyKind, Value};
 
@@ -64,7 +66,7 @@ impl Pair {
     }
 
     fn step(&mut self) {
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..21) {
             0..=6 => self.upsert(),
             7 | 8 => self.insert(),
             9 | 10 => self.delete(),
@@ -74,6 +76,7 @@ impl Pair {
             15 | 16 => self.load(),
             17 => self.snapshots.push((self.db.snapshot(), self.model.clone())),
             18 => self.reopen(),
+            19 => self.delete_where(),
             _ => self.check_ranges(),
         }
     }
@@ -115,6 +118,20 @@ impl Pair {
         self.model.extend(first);
         keys.iter().for_each(|key| drop(self.model.remove(key)));
         self.model.extend(last);
+    }
+
+    /// By a column that is NULL in some rows, which are not to go.
+    fn delete_where(&mut self) {
+        let (of, left) = (self.random.random_range(2..5), self.random.random_range(0..2));
+        let wants = |rows: &RecordBatch| {
+            let numbers = rows.column(0).as_primitive::<Int64Type>();
+            Ok(numbers.iter().map(|number| Some(number? % of == left)).collect())
+        };
+        let report = self.db.delete_where("t", &mut Where::new(&[0], wants)).unwrap();
+        let before = self.model.len();
+        self.model.retain(|_, value| value.number.is_none_or(|number| number % of != left));
+        assert_eq!(report.rows, (before - self.model.len()) as u64);
+        assert_eq!(report.seq.is_some(), report.rows > 0);
     }
 
     fn compact(&mut self) {

@@ -13,6 +13,7 @@ const MODEL: &str = "model::random_operations_give_what_the_model_gives";
 const COMPACTION: &str = "compaction::runs_that_take_too_much_memory_together_are_compacted_neighbours_first";
 const FOLDED: &str = "compaction::the_files_of_many_commits_become_one_and_say_the_same";
 const MEANWHILE: &str = "compaction::what_comes_at_any_call_of_a_compaction_supersedes_rows_of_its_result";
+const DELETED: &str = "delete_where::what_is_written_while_a_delete_looks_for_rows_counts";
 const VECTORS: &str = "damage::repair::deletion_vectors_that_are_whole_but_wrong_are_noticed_and_found_again";
 const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
@@ -49,7 +50,9 @@ fn check_for(fault: SeededFault) -> &'static str {
         | SeededFault::DeletesKillNothing
         | SeededFault::DeletionFileReplaces
         | SeededFault::SupersededOfOtherRun
-        | SeededFault::CompactionKeepsDead => MODEL,
+        | SeededFault::CompactionKeepsDead
+        | SeededFault::DeleteLeavesNoKeys => MODEL,
+        SeededFault::DeleteWithoutRotation | SeededFault::DeleteForgetsMeanwhile => DELETED,
         SeededFault::FoldForgetsOlder => FOLDED,
         SeededFault::CatchUpSkipped => MEANWHILE,
         SeededFault::VectorsNotCompared => VECTORS,

@@ -92,7 +92,7 @@ fn hiding_a_statement_does_not_help() {
 #[test]
 fn a_refusal_names_the_line_and_what_to_do() {
     let error = parse("SELECT 1;\n\nDELETE FROM t").unwrap_err();
-    let expected = "line 3: DELETE is not supported; delete rows by key with `delete` of the API";
+    let expected = "line 3: DELETE is not supported; delete rows with `delete` (by key) or `delete_where` of the API";
     assert_eq!(error.to_string(), expected);
 }
 

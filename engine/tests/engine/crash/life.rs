@@ -21,6 +21,7 @@ pub(crate) fn applies(step: &Step, tables: &Tables) -> bool {
         Step::Write(changes) | Step::Group(changes) => changes.iter().all(|(table, ..)| tables.contains_key(*table)),
         Step::Upsert(table, _)
         | Step::Load(table, _)
+        | Step::DeleteMultiples(table, _)
         | Step::Flush(table)
         | Step::Compact(table)
         | Step::Drop(table) => tables.contains_key(*table),

@@ -55,7 +55,8 @@ impl Generator {
             // So many rows go into the log as Arrow.
             45..47 => Step::Upsert(table, self.rows(1025..1100)),
             47..55 => Step::Load(table, self.rows(1..20)),
-            55..68 => Step::Flush(table),
+            55..59 => Step::DeleteMultiples(table, self.random.random_range(2..5)),
+            59..68 => Step::Flush(table),
             68..72 => Step::FlushFrozen,
             72..76 => Step::Compact(table),
             76..79 => Step::CompactDue(Effort::Steady),
@@ -119,7 +120,7 @@ fn random_scripts_have_steps_of_every_kind() {
     let scripts: Vec<Script> = (0..100).map(script).collect();
     let steps: Vec<&Step> = scripts.iter().flat_map(|script| &script.steps).collect();
     let kinds: std::collections::BTreeSet<String> = steps.iter().map(|step| kind(step)).collect();
-    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
     let large = |step: &Step| matches!(step, Step::Upsert(_, rows) if rows.len() > 1024);
     assert!(steps.iter().any(|step| large(step)) && steps.iter().any(|step| matches!(step, Step::Create(KEYLESS))));
     assert_eq!(format!("{:?}", script(7)), format!("{:?}", script(7)), "a seed is a script");

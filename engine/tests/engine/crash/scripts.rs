@@ -138,6 +138,19 @@ fn rewriting() -> Vec<Script> {
             ],
         ),
         script(
+            "rows are deleted by a predicate",
+            vec![
+                Step::Create("a"),
+                Step::Load("a", some_rows(0..8, "loaded")),
+                Step::Write(vec![("a", 2, text(2)), ("a", 4, None), ("a", 9, text(9))]),
+                Step::DeleteMultiples("a", 3),
+                write("a", 3),
+                Step::DeleteMultiples("a", 2),
+                Step::DeleteMultiples("a", 2),
+                Step::Compact("a"),
+            ],
+        ),
+        script(
             "compaction",
             vec![
                 Step::Create("a"),
@@ -232,6 +245,7 @@ fn tables() -> Vec<Script> {
                 write(KEYLESS, 1),
                 Step::Load(KEYLESS, some_rows(0..2, "loaded")),
                 Step::Kill,
+                Step::DeleteMultiples(KEYLESS, 2),
                 write(KEYLESS, 2),
             ],
         ),

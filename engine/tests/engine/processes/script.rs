@@ -57,6 +57,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Write(_) | Step::Upsert(..) => "write",
         Step::Group(_) => "group",
         Step::Load(..) => "load",
+        Step::DeleteMultiples(..) => "delete",
         Step::Flush(_) | Step::FlushFrozen => "flush",
         Step::Compact(_) | Step::CompactDue(_) => "compact",
         Step::Drop(_) => "drop",
@@ -157,7 +158,7 @@ fn after(mut tables: Tables, step: &Step) -> Option<Tables> {
     let has = |table: &str| tables.contains_key(table);
     let can = match step {
         Step::Write(changes) | Step::Group(changes) => changes.iter().all(|(table, _, _)| has(table)),
-        Step::Upsert(table, _) | Step::Load(table, _) => has(table),
+        Step::Upsert(table, _) | Step::Load(table, _) | Step::DeleteMultiples(table, _) => has(table),
         Step::Flush(table) | Step::Compact(table) | Step::Drop(table) => has(table),
         Step::Create(table) => !has(table),
         Step::FlushFrozen | Step::CompactDue(_) | Step::Reopen | Step::Kill => true,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustling_engine::config::Options;
@@ -15,7 +17,7 @@ use rustling_engine::error::Error;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
 
-use crate::fixture::{MemorySource, rows};
+use crate::fixture::{MemorySource, Where, rows};
 use crate::history::{Change, History, How, Log};
 use crate::ledger;
 
@@ -107,10 +109,11 @@ impl Worker<'_> {
 
     fn maintain(&mut self) {
         let table = ["a", "b"][self.random.random_range(0..2)];
-        match self.random.random_range(0..4) {
+        match self.random.random_range(0..5) {
             0 => self.db.flush(table).unwrap(),
             1 => self.db.compact(table).unwrap(),
             2 => self.load(table),
+            3 => self.delete_where(table),
             _ => match self.db.compact("c") {
                 Ok(()) | Err(Error::NoSuchTable { .. } | Error::Dropped { .. }) => {}
                 Err(error) => panic!("{error}"),
@@ -129,6 +132,19 @@ impl Worker<'_> {
             Ok(report) => self.log.loaded(report.seq, table, &list, new),
             Err(Error::DuplicateOfStored { .. } | Error::ConcurrentWrite { .. }) if new => {}
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn delete_where(&mut self, table: &'static str) {
+        let (of, left) = (self.random.random_range(7..40), self.random.random_range(0..7));
+        let goes = |key: i64| key % of == left;
+        let wants = |rows: &RecordBatch| {
+            let keys = rows.column(0).as_primitive::<Int64Type>();
+            Ok(keys.values().iter().map(|key| Some(goes(*key))).collect())
+        };
+        let report = self.db.delete_where(table, &mut Where::new(&[0], wants)).unwrap();
+        if let Some(seq) = report.seq {
+            self.log.deleted(seq, table, (0..LARGE.end).filter(|key| goes(*key)));
         }
     }
 
