@@ -14,6 +14,7 @@ const COMPACTION: &str = "compaction::runs_that_take_too_much_memory_together_ar
 const FOLDED: &str = "compaction::the_files_of_many_commits_become_one_and_say_the_same";
 const MEANWHILE: &str = "compaction::what_comes_at_any_call_of_a_compaction_supersedes_rows_of_its_result";
 const DELETED: &str = "delete_where::what_is_written_while_a_delete_looks_for_rows_counts";
+const ENDS: &str = "delete_where::a_delete_ends_though_rows_come_whenever_it_looks";
 const VECTORS: &str = "damage::repair::deletion_vectors_that_are_whole_but_wrong_are_noticed_and_found_again";
 const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
@@ -52,7 +53,8 @@ fn check_for(fault: SeededFault) -> &'static str {
         | SeededFault::SupersededOfOtherRun
         | SeededFault::CompactionKeepsDead
         | SeededFault::DeleteLeavesNoKeys => MODEL,
-        SeededFault::DeleteWithoutRotation | SeededFault::DeleteForgetsMeanwhile => DELETED,
+        SeededFault::DeleteWithoutRotation => ENDS,
+        SeededFault::DeleteForgetsMeanwhile => DELETED,
         SeededFault::FoldForgetsOlder => FOLDED,
         SeededFault::CatchUpSkipped => MEANWHILE,
         SeededFault::VectorsNotCompared => VECTORS,
