@@ -19,6 +19,7 @@ use crate::sweep::sweep;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{Builder, JoinHandle};
 use crate::sync::{Receiver, Sender, bounded};
+use crate::version::view::TableView;
 
 /// Batches that wait for the commit thread, at most.
 const QUEUE_BATCHES_MAX: usize = 4096;
@@ -165,9 +166,9 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
 fn flush_due(state: &State, _: bool) -> Result<Next> {
     let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
     for id in ids {
-        // Back-pressure, which writers feel when memory is full.
-        let is_held = || state.current().view.table(id).is_some_and(|table| is_held(table, &state.options));
-        while !is_held() && flush_oldest(state, id)? {
+        // Back-pressure, which writers feel when memory is full. One that is frozen behind this look was not judged.
+        let is_due = |table: &Arc<TableView>| table.oldest_frozen().is_some() && !is_held(table, &state.options);
+        while state.current().view.table(id).is_some_and(is_due) && flush_oldest(state, id)? {
             set_pace(state);
         }
     }
