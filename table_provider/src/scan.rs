@@ -35,7 +35,7 @@ use crate::live::LiveFilterExec;
 use crate::memory::MemoryRows;
 use crate::merge::MergeRows;
 use crate::reader::{RunReaderFactory, ScannedRun};
-use crate::source::{RunKind, RunSource};
+use crate::source::{RunKind, RunScan, RunSource};
 use crate::store::{run_meta, run_path};
 use crate::wanted::Wanted;
 
@@ -66,7 +66,8 @@ pub fn plan(binding: &Binding, snapshot: &TableSnapshot, request: &ScanRequest) 
     let wanted = Wanted::new(user, request.projection.clone(), request.limit)?;
     let leaf = |rows| Leaf::plan(rows, user.clone(), wanted.clone(), request.constraints.clone()) as _;
     let mut children: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-    let files = Files { binding, table: snapshot.table().id, user, request, skipped: scan.skipped };
+    let (files_skipped, keys_resolved) = (scan.skipped, scan.resolved_keys);
+    let files = Files { binding, table: snapshot.table().id, user, request, files_skipped, keys_resolved };
     let (clean, masked): (Vec<LiveRun>, Vec<LiveRun>) = scan.runs.into_iter().partition(LiveRun::is_clean);
     if !clean.is_empty() {
         children.push(files.clean(&clean)?);
@@ -94,14 +95,16 @@ struct Files<'a> {
     user: &'a SchemaRef,
     request: &'a ScanRequest,
     /// Runs without a live row.
-    skipped: usize,
+    files_skipped: usize,
+    /// Keys in memory that were looked up for this scan.
+    keys_resolved: u64,
 }
 
 impl Files<'_> {
     /// The scan of runs all of whose rows are live: DataFusion's own Parquet scan.
     fn clean(&self, runs: &[LiveRun]) -> Result<Arc<dyn ExecutionPlan>> {
         let (files, statistics) = self.files(runs)?;
-        let source = self.source(TableSchema::from(self.user.clone()), RunKind::Clean { skipped: self.skipped });
+        let source = self.source(TableSchema::from(self.user.clone()), RunKind::Clean);
         let config = self
             .config(source, files, self.request.projection.clone())?
             .with_limit(self.request.limit)
@@ -126,7 +129,7 @@ impl Files<'_> {
         };
         let files = files.into_iter().enumerate().map(numbered).collect::<Result<_>>()?;
         let projection = self.request.projection.iter().copied().chain([columns, columns + 1]).collect();
-        let source = self.source(table_schema, RunKind::Masked { skipped: self.skipped });
+        let source = self.source(table_schema, RunKind::Masked);
         let config = self.config(source, files, projection)?.build();
         let wanted = Arc::new(self.user.project(&self.request.projection)?);
         let equivalences = EquivalenceProperties::new(wanted);
@@ -159,11 +162,12 @@ impl Files<'_> {
         let mut options =
             TableParquetOptions { global: self.request.parquet.clone(), ..TableParquetOptions::default() };
         // On dead rows, on which they may fail, filters must not be tried.
-        options.global.pushdown_filters &= matches!(kind, RunKind::Clean { .. });
+        options.global.pushdown_filters &= kind == RunKind::Clean;
         let parquet = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(RunReaderFactory));
-        RunSource::new(parquet, kind)
+        let (files_skipped, keys_resolved) = (self.files_skipped, self.keys_resolved);
+        RunSource::new(parquet, RunScan { kind, files_skipped, keys_resolved })
     }
 
     fn config(

@@ -26,26 +26,33 @@ use object_store::ObjectStore;
 use crate::damage::DamageMorselizer;
 
 /// Which runs are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunKind {
     /// Those all of whose rows are live.
-    Clean {
-        /// Runs without a live row, which are not read at all.
-        skipped: usize,
-    },
+    Clean,
     /// Those some of whose rows are dead, for an operator that drops them.
-    Masked {
-        /// As of clean ones.
-        skipped: usize,
-    },
+    Masked,
 }
 
-impl fmt::Display for RunKind {
+/// What a scan of runs says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct RunScan {
+    /// Which runs it reads.
+    pub kind: RunKind,
+    /// Runs of the table without a live row, which are not read at all.
+    pub files_skipped: usize,
+    /// Keys in memory that were looked up in runs of the table when the scan was planned, each in each run; those that
+    /// an earlier scan or a flush looked up are not among them.
+    pub keys_resolved: u64,
+}
+
+impl fmt::Display for RunScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Clean { skipped } => write!(f, "rustling=clean runs, files_skipped={skipped}"),
-            Self::Masked { skipped } => write!(f, "rustling=masked runs, files_skipped={skipped}"),
-        }
+        let kind = match self.kind {
+            RunKind::Clean => "clean",
+            RunKind::Masked => "masked",
+        };
+        write!(f, "rustling={kind} runs, files_skipped={}, keys_resolved={}", self.files_skipped, self.keys_resolved)
     }
 }
 
@@ -53,18 +60,18 @@ impl fmt::Display for RunKind {
 #[derive(Clone, Debug)]
 pub struct RunSource {
     parquet: ParquetSource,
-    kind: RunKind,
+    scan: RunScan,
 }
 
 impl RunSource {
     /// Wraps a source whose files carry their runs.
-    pub fn new(parquet: ParquetSource, kind: RunKind) -> Self {
-        Self { parquet, kind }
+    pub fn new(parquet: ParquetSource, scan: RunScan) -> Self {
+        Self { parquet, scan }
     }
 
     fn wrap(&self, source: &Arc<dyn FileSource>) -> Result<Arc<dyn FileSource>> {
         match source.downcast_ref::<ParquetSource>() {
-            Some(parquet) => Ok(Arc::new(Self::new(parquet.clone(), self.kind))),
+            Some(parquet) => Ok(Arc::new(Self::new(parquet.clone(), self.scan))),
             None => Err(DataFusionError::Internal(format!("a Parquet source became a {} source", source.file_type()))),
         }
     }
@@ -117,8 +124,8 @@ impl FileSource for RunSource {
 
     fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match t {
-            DisplayFormatType::Default | DisplayFormatType::Verbose => write!(f, ", {}", self.kind)?,
-            DisplayFormatType::TreeRender => writeln!(f, "{}", self.kind)?,
+            DisplayFormatType::Default | DisplayFormatType::Verbose => write!(f, ", {}", self.scan)?,
+            DisplayFormatType::TreeRender => writeln!(f, "{}", self.scan)?,
         }
         self.parquet.fmt_extra(t, f)
     }
@@ -142,10 +149,10 @@ impl FileSource for RunSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let pushed = match self.kind {
-            RunKind::Clean { .. } => self.parquet.try_pushdown_filters(filters, config)?,
+        let pushed = match self.scan.kind {
+            RunKind::Clean => self.parquet.try_pushdown_filters(filters, config)?,
             // It prunes with them; on dead rows, on which they may fail, it must not try them.
-            RunKind::Masked { .. } => {
+            RunKind::Masked => {
                 let mut config = config.clone();
                 config.execution.parquet.pushdown_filters = false;
                 self.parquet.try_pushdown_filters(filters, &config)?
