@@ -9,6 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use rustling_db::engine::disk::path::{self, RunFile};
 use rustling_db::engine::report::TableReport;
 use rustling_db::etl::schema_text;
 use rustling_db::import::CsvLoad;
+use rustling_db::table_provider::shown::with_types;
 use rustling_db::{Db, DbOptions};
 use tpchgen::csv::LineItemCsv;
 use tpchgen::generators::LineItemGenerator;
@@ -112,7 +114,7 @@ impl Upserts {
         let rows = db.sql(&format!("SELECT * FROM lineitem WHERE l_orderkey % 4 = 1 LIMIT {BATCH_ROWS}"))?;
         let schema = schema_text::parse(COLUMNS)?;
         let rows = concat_batches(&rows[0].schema(), &rows)?;
-        let rows = RecordBatch::try_new(Arc::new(schema), rows.columns().to_vec())?;
+        let rows = with_types(&rows, &Arc::new(schema))?;
         let next_order = keys.iter().map(|(order, _)| *order).max().unwrap_or(0) + 1;
         Ok(Self { keys, rows, random: StdRng::seed_from_u64(1), next_order })
     }
@@ -138,10 +140,12 @@ impl Upserts {
 
 fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
     let (mut took, mut dead, mut depth) = (Vec::new(), 0, 0);
-    let cpu = cpu_seconds()?;
+    let (cpu, threads) = (cpu_seconds("/proc/self/stat")?, cpu_of_threads()?);
+    let mut user_bytes = 0;
     let mut clock = Duration::ZERO;
     for _ in 0..batches {
         let batch = upserts.next()?;
+        user_bytes += batch.get_array_memory_size() as u64;
         let started = Instant::now();
         db.upsert("lineitem", batch)?;
         took.push(started.elapsed());
@@ -155,8 +159,14 @@ fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
     let rows = (batches * BATCH_ROWS) as f64;
     let rate = |part: &[Duration]| (part.len() * BATCH_ROWS) as f64 / part.iter().sum::<Duration>().as_secs_f64();
     println!("{batches} batches, flushed: {:.0} rows/s, {:.2} CPU us a row", rows / clock.as_secs_f64(), {
-        (cpu_seconds()? - cpu) * 1e6 / rows
+        (cpu_seconds("/proc/self/stat")? - cpu) * 1e6 / rows
     });
+    for (name, seconds) in cpu_of_threads()? {
+        let spent = seconds - threads.get(&name).copied().unwrap_or_default();
+        if spent * 1e6 > 0.01 * rows {
+            println!("  {:.2} CPU us a row in threads `{name}`", spent * 1e6 / rows);
+        }
+    }
     println!("second half of batches: {:.0} rows/s", rate(&took[batches / 2..]));
     let quarter = (batches / 4).max(1);
     let last = rate(&took[batches - quarter..]);
@@ -175,6 +185,11 @@ fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
     println!("{stalls} stalls, {held} for compactions, {:?} in all; rested {:?}", report.stalled, report.rested);
     println!("flushed {:?}", table.history.flushed);
     println!("compacted {:?} in {} compactions", table.history.compacted, report.compactions);
+    let written = table.history.flushed.bytes + table.history.compacted.bytes;
+    println!(
+        "{:.2} bytes of runs written for each of the {user_bytes} in the batches",
+        written as f64 / user_bytes as f64
+    );
     Ok(())
 }
 
@@ -237,9 +252,20 @@ fn scan(db: &Db, folder: &Path, runtime: &tokio::runtime::Runtime, when: &str) -
     Ok(())
 }
 
-/// User and system time of this process, in seconds: fields 14 and 15 of `/proc/self/stat`, in hundredths.
-fn cpu_seconds() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+/// The same for the threads there are, by their names.
+fn cpu_of_threads() -> Result<BTreeMap<String, f64>> {
+    let mut threads = BTreeMap::new();
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let thread = thread?.path();
+        let name = std::fs::read_to_string(thread.join("comm"))?.trim().to_owned();
+        *threads.entry(name).or_default() += cpu_seconds(&thread.join("stat").display().to_string())?;
+    }
+    Ok(threads)
+}
+
+/// User and system time of a process or thread, in seconds: fields 14 and 15 of its `stat`, in hundredths.
+fn cpu_seconds(stat: &str) -> Result<f64> {
+    let stat = std::fs::read_to_string(stat)?;
     let behind_name = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = behind_name.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
