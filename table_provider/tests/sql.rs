@@ -6,6 +6,10 @@
 #[path = "sql/fixture.rs"]
 mod fixture;
 
+// The same rows for the same ledger.
+#[path = "../../engine/tests/engine/ledger.rs"]
+mod ledger;
+
 #[path = "sql/catalog.rs"]
 mod catalog;
 #[path = "sql/differential.rs"]
@@ -20,6 +24,8 @@ mod live;
 mod refuse;
 #[path = "sql/scan.rs"]
 mod scan;
+#[path = "sql/schedules/mod.rs"]
+mod schedules;
 #[path = "sql/snapshot.rs"]
 mod snapshot;
 #[path = "sql/store.rs"]
