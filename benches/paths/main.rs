@@ -7,11 +7,22 @@ mod data;
 mod flush;
 mod get;
 mod load;
+mod resolve;
 mod scan;
 mod verify;
 mod write;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(paths, write::write, flush::flush, compact::compact, scan::scan, verify::verify, get::get, load::load);
+criterion_group!(
+    paths,
+    write::write,
+    flush::flush,
+    compact::compact,
+    scan::scan,
+    resolve::find,
+    verify::verify,
+    get::get,
+    load::load
+);
 criterion_main!(paths);

@@ -28,7 +28,8 @@ fn database(flushed: Option<RecordBatch>, upserts: Option<RecordBatch>) -> Db {
 pub(crate) fn scan(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scan");
     group.sample_size(20);
-    group.throughput(Throughput::Elements(ROWS.unsigned_abs()));
+    let bytes = data::bytes(&data::rows(0, ROWS, false, 7));
+    group.throughput(Throughput::ElementsAndBytes { elements: ROWS.unsigned_abs(), bytes });
     let newer = || Some(data::rows(0, 50_000, true, 8));
     let flushed = || Some(data::rows(400_000, 500_000, true, 9));
     for (name, flushed, upserts) in

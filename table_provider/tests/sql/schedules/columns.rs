@@ -83,9 +83,9 @@ impl Kind {
         let text = |number: i64| format!("{}{number}", "word ".repeat(usize::try_from(number % 4).unwrap()));
         let numbers = numbers.iter().copied();
         match self {
-            Self::Int32 => Arc::new(numbers.map(|n| n.map(|n| n as i32 - 20)).collect::<Int32Array>()),
+            Self::Int32 => Arc::new(numbers.map(|n| n.map(|n| i32::try_from(n - 20).unwrap())).collect::<Int32Array>()),
             Self::Int64 => Arc::new(numbers.map(|n| n.map(|n| (n - 20) * 1_000_000_007)).collect::<Int64Array>()),
-            Self::UInt8 => Arc::new(numbers.map(|n| n.map(|n| n as u8)).collect::<UInt8Array>()),
+            Self::UInt8 => Arc::new(numbers.map(|n| n.map(|n| u8::try_from(n).unwrap())).collect::<UInt8Array>()),
             Self::Text | Self::LargeText | Self::TextView => {
                 let texts = numbers.map(|n| n.map(text)).collect::<StringArray>();
                 cast(&texts, &self.data_type()).unwrap()
@@ -95,7 +95,7 @@ impl Kind {
                 let decimals = numbers.map(|n| n.map(|n| i128::from(n) * 125 - 1000)).collect::<Decimal128Array>();
                 Arc::new(decimals.with_precision_and_scale(10, 2).unwrap())
             }
-            Self::Date => Arc::new(numbers.map(|n| n.map(|n| n as i32 * 31)).collect::<Date32Array>()),
+            Self::Date => Arc::new(numbers.map(|n| n.map(|n| i32::try_from(n * 31).unwrap())).collect::<Date32Array>()),
             Self::Bool => Arc::new(numbers.map(|n| n.map(|n| n % 2 == 1)).collect::<BooleanArray>()),
             Self::Float => Arc::new(numbers.map(|n| n.map(|n| n as f64 / 4.0 - 5.0)).collect::<Float64Array>()),
             Self::Instant => {
