@@ -190,7 +190,8 @@ fn compact_due(state: &State, is_idle: bool) -> Result<Next> {
     if was_behind {
         return Ok(Next::Now);
     }
-    let was_written = state.counters.flushes.load(Ordering::Relaxed) + state.counters.loads.load(Ordering::Relaxed) > 0;
+    let written = [&state.counters.flushes, &state.counters.loads, &state.counters.deletes];
+    let was_written = written.iter().any(|count| count.load(Ordering::Relaxed) > 0);
     if !is_idle {
         return Ok(if was_written { Next::SignalledOrIdle } else { Next::Signalled });
     }

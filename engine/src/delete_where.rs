@@ -26,12 +26,13 @@ use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
+use crate::sync::atomic::Ordering;
 use crate::version::run::Run;
 use crate::version::table::{RunsEdit, TableVersion};
 use crate::version::view::TableView;
 
-/// Keys of a run that holds deleted keys only.
-const KEYS_OF_A_RUN: usize = 1 << 20;
+/// Bytes of the keys of a run that holds deleted keys only: they are in memory until it is written.
+const KEY_BYTES_OF_A_RUN: usize = 16 << 20;
 /// How often rows that came meanwhile are asked about before writers are kept out.
 const ROUNDS: usize = 3;
 
@@ -104,6 +105,7 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
     let added = closed.open(|_| SeqRange { first: seq, last: seq })?;
     let dead = dying.into_iter().map(|(run, dying)| (run.id(), dying)).collect();
     closed.publish(VersionEdit::Loaded(RunsEdit { table: id, removed: Vec::new(), added, dead, through: seq }))?;
+    state.counters.deletes.fetch_add(1, Ordering::Relaxed);
     tracing::info!(table, rows, seq = seq.0, "deleted rows by a predicate");
     Ok(DeleteReport { rows, seq: Some(seq) })
 }
@@ -197,13 +199,13 @@ fn write_keys<'a>(
     let mut merge =
         Merge::new(cursors, MergeOptions::keyed(Arc::new(Schema::empty()), table.codec.width(), Equal::All));
     let mut writer = RunWriter::new(state, table.clone());
-    let mut keys = 0;
+    let mut bytes = 0;
     while let Some(block) = merge.next_block()? {
-        if keys + block.keys.len() > KEYS_OF_A_RUN {
+        if bytes > KEY_BYTES_OF_A_RUN {
             writer.end_run()?;
-            keys = 0;
+            bytes = 0;
         }
-        keys += block.keys.len();
+        bytes += block.keys.size_bytes();
         if !makes(SeededFault::DeleteLeavesNoKeys) {
             writer.append_deletes(&block.keys);
         }

@@ -145,6 +145,8 @@ pub struct Counters {
     pub flushes: AtomicU64,
     /// Bulk loads.
     pub loads: AtomicU64,
+    /// Predicate deletes that deleted something.
+    pub deletes: AtomicU64,
     /// Compactions.
     pub compactions: AtomicU64,
     /// Sorted parts that loads spilled.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use rustling_engine::config::Options;
@@ -196,4 +197,23 @@ fn a_predicate_may_look_at_no_column() {
     let all = |rows: &RecordBatch| Ok(BooleanArray::from(vec![true; rows.num_rows()]));
     assert_eq!(db.delete_where("t", &mut Where::new(&[], all)).unwrap().rows, 100);
     check_closed(&disk, db, &Rows::new());
+}
+
+/// Of a database that was opened and did nothing else.
+#[test]
+fn the_rows_that_a_delete_left_dead_are_collected_when_nobody_writes() {
+    let (disk, db) = table(&small_options());
+    upsert(&db, 0..400, "new");
+    upsert(&db, 100..160, "old");
+    db.compact("t").unwrap();
+    db.close().unwrap();
+    drop(db);
+    let db = Database::open(disk.clone(), Options { background: true, ..small_options() }).unwrap();
+    assert_eq!(delete_old(&db).rows, 60);
+    let patience = Instant::now() + Duration::from_secs(60);
+    while db.report().tables[0].dead_rows() > 0 {
+        assert!(Instant::now() < patience, "{:?}", db.report());
+        std::thread::yield_now();
+    }
+    check_closed(&disk, db, &list((0..100).chain(160..400), "new").into_iter().collect());
 }
