@@ -129,7 +129,8 @@ impl<F: FnMut(&RecordBatch) -> Result<BooleanArray> + Send> RowPredicate for Whe
     }
 }
 
-fn multiples(rows: &RecordBatch, of: i64) -> Result<BooleanArray> {
+/// The rows whose first column is a multiple.
+pub(crate) fn multiples(rows: &RecordBatch, of: i64) -> Result<BooleanArray> {
     Ok(rows.column(0).as_primitive::<Int64Type>().values().iter().map(|key| Some(key % of == 0)).collect())
 }
 

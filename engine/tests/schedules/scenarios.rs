@@ -19,7 +19,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::scope;
 
 use crate::failing::failing;
-use crate::fixture::{MemorySource, rows};
+use crate::fixture::{MemorySource, Where, multiples, rows};
 use crate::history::{Change, History, How, Log};
 use crate::hooked::{Call, HookedDisk};
 
@@ -38,9 +38,10 @@ pub(crate) struct Counts {
 pub(crate) type Scenario = fn(&Counts);
 
 /// The scenarios by name.
-pub(crate) const SCENARIOS: [(&str, Scenario); 7] = [
+pub(crate) const SCENARIOS: [(&str, Scenario); 8] = [
     ("writers", writers),
     ("foreground", foreground),
+    ("catch-up", catch_up),
     ("load", load),
     ("drop", drop_and_create),
     ("close", close),
@@ -217,6 +218,41 @@ fn foreground(counts: &Counts) {
             subject.db.flush("b").unwrap();
             subject.db.compact("a").unwrap();
         });
+    });
+    subject.end(counts);
+}
+
+/// Rows of a compaction's result die while it is made, by a flush and by a predicate, of which only the keys tell.
+fn catch_up(counts: &Counts) {
+    let subject = Subject::new(Options { background: false, ..small() });
+    subject.log(|db, log| {
+        for round in 0..2 {
+            let changes = (0..KEYS).map(|key| Change::Upsert("a", key, format!("old {round}.{key}")));
+            log.write(db, changes.collect()).unwrap();
+            db.flush("a").unwrap();
+        }
+    });
+    scope(|scope| {
+        scope.spawn(|| subject.db.compact("a").unwrap());
+        scope.spawn(|| {
+            subject.log(|db, log| {
+                for round in 0..3 {
+                    let key = thread_rng().gen_range(0..KEYS);
+                    log.write(db, vec![change("a", key, format!("new {round}.{key}"))]).unwrap();
+                    db.flush("a").unwrap();
+                }
+            });
+        });
+        scope.spawn(|| {
+            subject.log(|db, log| {
+                let of = thread_rng().gen_range(2..4);
+                let report = db.delete_where("a", &mut Where::new(&[0], |rows| multiples(rows, of))).unwrap();
+                if let Some(seq) = report.seq {
+                    log.deleted(seq, "a", (0..2 * KEYS).filter(|key| key % of == 0));
+                }
+            });
+        });
+        scope.spawn(|| read_often(&subject, ["a", "b"], 1));
     });
     subject.end(counts);
 }
