@@ -4,8 +4,8 @@
 //! `cargo run --release --example sustained_upserts -- FOLDER [SCALE [BATCHES [MEMORY_MIB]]]`
 //!
 //! A batch has 50,000 rows, nine of ten with keys that are there, drawn evenly. Prints rows per second until every
-//! memtable is flushed, how long batches took, the share of dead rows, what compactions wrote; then each query's median
-//! of five, right after, and once background work has come to rest.
+//! memtable is flushed, how long batches took, the share of dead rows, what compactions wrote, CPU time by threads; then
+//! each query's median of five, right after, and once background work has come to rest.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -141,7 +141,7 @@ impl Upserts {
 fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
     let (mut took, mut dead, mut depth) = (Vec::new(), 0, 0);
     let (cpu, threads) = (cpu_seconds("/proc/self/stat")?, cpu_of_threads()?);
-    let mut user_bytes = 0;
+    let (mut user_bytes, all_written) = (0, bytes_written()?);
     let mut clock = Duration::ZERO;
     for _ in 0..batches {
         let batch = upserts.next()?;
@@ -190,6 +190,7 @@ fn upsert(db: &Db, upserts: &mut Upserts, batches: usize) -> Result<()> {
         "{:.2} bytes of runs written for each of the {user_bytes} in the batches",
         written as f64 / user_bytes as f64
     );
+    println!("{:.2} with the log and all else", (bytes_written()? - all_written) as f64 / user_bytes as f64);
     Ok(())
 }
 
@@ -231,6 +232,9 @@ fn scan(db: &Db, folder: &Path, runtime: &tokio::runtime::Runtime, when: &str) -
     let started = Instant::now();
     db.sql(QUERIES[3].1)?;
     println!("{when}: first scan {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    let table = crate::table(db);
+    let bytes_a_row = table.run_heap_bytes as f64 / table.rows() as f64;
+    println!("{when}: {bytes_a_row:.3} bytes on the heap for each row in runs, {} runs", table.runs.len());
     for (name, query) in QUERIES {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..6 {
@@ -252,6 +256,15 @@ fn scan(db: &Db, folder: &Path, runtime: &tokio::runtime::Runtime, when: &str) -
     Ok(())
 }
 
+/// User and system time of a process or thread, in seconds: fields 14 and 15 of its `stat`, in hundredths.
+fn cpu_seconds(stat: &str) -> Result<f64> {
+    let stat = std::fs::read_to_string(stat)?;
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<&str> = behind_name.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(11) + ticks(12)) / 100.0)
+}
+
 /// The same for the threads there are, by their names.
 fn cpu_of_threads() -> Result<BTreeMap<String, f64>> {
     let mut threads = BTreeMap::new();
@@ -263,11 +276,9 @@ fn cpu_of_threads() -> Result<BTreeMap<String, f64>> {
     Ok(threads)
 }
 
-/// User and system time of a process or thread, in seconds: fields 14 and 15 of its `stat`, in hundredths.
-fn cpu_seconds(stat: &str) -> Result<f64> {
-    let stat = std::fs::read_to_string(stat)?;
-    let behind_name = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<&str> = behind_name.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
-    Ok((ticks(11) + ticks(12)) / 100.0)
+/// Bytes that the process wrote to files, in the page cache or beyond.
+fn bytes_written() -> Result<u64> {
+    let counters = std::fs::read_to_string("/proc/self/io")?;
+    let written = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
+    Ok(written.map_or(Ok(0), str::parse)?)
 }

@@ -56,12 +56,14 @@ pub(crate) fn inspect(global: &Global) -> Outcome {
 
 fn database_rows(global: &Global, report: &DatabaseReport) -> Vec<Vec<String>> {
     let in_memory = report.tables.iter().map(|table| table.memtable_bytes as u64).sum();
+    let for_runs = report.tables.iter().map(|table| table.run_heap_bytes as u64).sum();
     [
         ("folder", global.db.display().to_string()),
         ("manifest", report.manifest.0.to_string()),
         ("sequence number", report.visible.0.to_string()),
         ("log (WAL)", format!("{} up to segment {}", bytes(report.wal_bytes), report.wal_end.segment.0)),
         ("in memory", bytes(in_memory)),
+        ("in memory for runs", bytes(for_runs)),
     ]
     .map(|(name, value)| vec![name.to_owned(), value])
     .to_vec()

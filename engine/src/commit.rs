@@ -123,8 +123,7 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
     for pending in group {
         match check(state, &view, &accepted, &pending.batch) {
             Ok(()) => {
-                let seq = writer.next_seq;
-                writer.next_seq = seq.next();
+                let seq = writer.take_seq();
                 writer.wal.push(RecordKind::Write, seq, &pending.batch.body);
                 accepted.push((seq, pending));
             }

@@ -6,18 +6,18 @@
 //! run; rows are found by position, and leave their keys behind, so that the keys alone say the same. No compaction
 //! moves rows meanwhile. Nothing is kept of one that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{filter_record_batch, prep_null_mask_filter};
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::Schema;
 
 use crate::commit::rotate;
 use crate::deletion::vector::DeletionVector;
 use crate::error::{Error, Result};
 use crate::flush::{flush_oldest, flush_table};
-use crate::id::{RunId, SeqNo};
+use crate::id::{RunId, SeqNo, TableId};
 use crate::publish::VersionEdit;
 use crate::read::cursor::{Cursor, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
@@ -38,7 +38,7 @@ const ROUNDS: usize = 3;
 
 /// Says which rows are to go.
 pub trait RowPredicate: Send {
-    /// The columns that it looks at, as ascending indexes of the user's columns.
+    /// The columns that it looks at, as indexes of the user's columns, in the order in which it wants them.
     fn columns(&self) -> &[usize];
 
     /// Whether each row of a batch of these columns is to go; NULL is no.
@@ -73,7 +73,7 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
     let _compacting = locked(&state.compacting);
     state.check_open()?;
     let dropped = || Error::Dropped { table: table.to_owned() };
-    let mut search = Search { predicate, found: BTreeMap::new() };
+    let mut search = Search::new(predicate);
     for _ in 0..ROUNDS {
         flush_table(state, id)?;
         let view = state.current().view;
@@ -81,6 +81,13 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
             break;
         }
     }
+    let report = commit(state, id, table, search)?;
+    tracing::info!(table, rows = report.rows, seq = ?report.seq, "deleted rows by a predicate");
+    Ok(report)
+}
+
+/// Takes the delete's place in the sequence and publishes it.
+fn commit(state: &State, id: TableId, name: &str, mut search: Search<'_>) -> Result<DeleteReport> {
     let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
     if !makes(SeededFault::DeleteWithoutRotation) {
         rotate(state, id);
@@ -88,7 +95,7 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
     }
     let _flushing = locked(&state.flushing);
     let view = state.current().view;
-    let now = view.table(id).ok_or_else(dropped)?;
+    let now = view.table(id).ok_or_else(|| Error::Dropped { table: name.to_owned() })?;
     search.ask(now)?;
     let dying = search.still_live(&now.version);
     let rows = dying.iter().map(|(_, dying)| dying.len()).sum();
@@ -96,17 +103,11 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
         return Ok(DeleteReport { rows, seq: None });
     }
     let closed = write_keys(state, now, &dying)?;
-    let seq = {
-        let mut writer = locked(&state.writer);
-        let seq = writer.next_seq;
-        writer.next_seq = seq.next();
-        seq
-    };
+    let seq = locked(&state.writer).take_seq();
     let added = closed.open(|_| SeqRange { first: seq, last: seq })?;
     let dead = dying.into_iter().map(|(run, dying)| (run.id(), dying)).collect();
     closed.publish(VersionEdit::Loaded(RunsEdit { table: id, removed: Vec::new(), added, dead, through: seq }))?;
     state.counters.deletes.fetch_add(1, Ordering::Relaxed);
-    tracing::info!(table, rows, seq = seq.0, "deleted rows by a predicate");
     Ok(DeleteReport { rows, seq: Some(seq) })
 }
 
@@ -124,10 +125,21 @@ fn check_columns(table: &TableView, columns: &[usize]) -> Result<()> {
 /// The rows that a predicate wants, as far as runs were asked about.
 struct Search<'a> {
     predicate: &'a mut dyn RowPredicate,
+    /// Its columns, ascending: what is read.
+    columns: Vec<usize>,
+    /// For each column as the predicate wants it, its place among those.
+    order: Vec<usize>,
     found: BTreeMap<RunId, DeletionVector>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(predicate: &'a mut dyn RowPredicate) -> Self {
+        let columns: BTreeSet<usize> = predicate.columns().iter().copied().collect();
+        let columns: Vec<usize> = columns.into_iter().collect();
+        let order = predicate.columns().iter().map(|column| columns.partition_point(|other| other < column)).collect();
+        Self { predicate, columns, order, found: BTreeMap::new() }
+    }
+
     /// Asks about the live rows of the runs that were not asked about; `false` if there are none.
     fn ask(&mut self, table: &TableView) -> Result<bool> {
         let mut is_new = false;
@@ -147,25 +159,27 @@ impl Search<'_> {
             return Ok(found);
         }
         let mut at = 0;
-        for batch in run.sst().rows(0..run.rows(), self.predicate.columns(), SCAN_BATCH_ROWS)? {
+        for batch in run.sst().rows(0..run.rows(), &self.columns, SCAN_BATCH_ROWS)? {
             let batch = batch?;
-            let rows = at..at + batch.num_rows() as u64;
-            at = rows.end;
-            // On dead rows, on which it may fail, it is not tried.
-            let live: Vec<u64> = dead.live(rows.clone()).set_indices().map(|index| rows.start + index as u64).collect();
-            if live.is_empty() {
+            let first = at;
+            at += batch.num_rows() as u64;
+            let live = dead.live(first..at);
+            let expected = live.count_set_bits();
+            if expected == 0 {
                 continue;
             }
-            let is_all = live.len() == batch.num_rows();
-            let asked =
-                if is_all { batch } else { filter_record_batch(&batch, &BooleanArray::new(dead.live(rows), None))? };
-            let wanted = self.predicate.wants(&asked)?;
-            if wanted.len() != live.len() {
-                return Err(Error::PredicateLength { expected: live.len(), found: wanted.len() });
+            let batch = batch.project(&self.order)?;
+            // On dead rows, on which it may fail, it is not tried.
+            let is_all = expected == batch.num_rows();
+            let mask = BooleanArray::new(live, None);
+            let wanted = self.predicate.wants(&if is_all { batch } else { filter_record_batch(&batch, &mask)? })?;
+            if wanted.len() != expected {
+                return Err(Error::PredicateLength { expected, found: wanted.len() });
             }
-            let wanted = if wanted.null_count() > 0 { prep_null_mask_filter(&wanted) } else { wanted };
-            for row in wanted.values().set_indices().filter_map(|index| live.get(index)) {
-                found.insert(*row);
+            for (index, wanted) in mask.values().set_indices().zip(wanted.iter()) {
+                if wanted == Some(true) {
+                    found.insert(first + index as u64);
+                }
             }
         }
         Ok(found)

@@ -65,6 +65,9 @@ pub struct TableReport {
     pub memtables: usize,
     /// Bytes of the memtables.
     pub memtable_bytes: usize,
+    /// Bytes on the heap, about, that its runs take for as long as they are open: deletion vectors, checksums of blocks,
+    /// deleted keys that were read, and which of their rows the keys in memory supersede.
+    pub run_heap_bytes: usize,
     /// Every change up to here is in the runs.
     pub flushed_through: SeqNo,
     /// The files that say which rows are dead.
@@ -143,6 +146,13 @@ pub fn report(state: &State) -> DatabaseReport {
     }
 }
 
+fn run_heap_bytes(table: &TableView) -> usize {
+    let runs = table.version.runs().iter().map(|run| run.heap_bytes());
+    let dead = table.version.dead().iter().map(|dead| dead.heap_bytes());
+    let superseded = table.memtables.iter().map(|memtable| memtable.superseded_bytes());
+    runs.chain(dead).chain(superseded).sum()
+}
+
 fn describe(table: &TableView) -> TableReport {
     let runs = table.version.runs().iter().zip(table.version.dead()).map(|(run, dead)| {
         let meta = run.meta();
@@ -168,6 +178,7 @@ fn describe(table: &TableView) -> TableReport {
         runs: runs.collect(),
         memtables: table.memtables.len(),
         memtable_bytes: table.memtable_bytes(),
+        run_heap_bytes: run_heap_bytes(table),
         flushed_through: table.version.flushed_through(),
         deletion_files: table.version.deletion_files().iter().map(|file| file.id).collect(),
         depth: shape(&table.version, 0).depth(),

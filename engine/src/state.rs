@@ -55,6 +55,15 @@ pub struct Writer {
     pub unannounced: Option<(ManifestId, Digest)>,
 }
 
+impl Writer {
+    /// Takes the next place in the sequence.
+    pub fn take_seq(&mut self) -> SeqNo {
+        let seq = self.next_seq;
+        self.next_seq = seq.next();
+        seq
+    }
+}
+
 /// What the one who publishes owns.
 #[derive(Debug)]
 pub struct Publisher {

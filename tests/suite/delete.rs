@@ -97,7 +97,7 @@ fn rows_with_null_stay_where_a_condition_would_be_true_of_any_value() {
         db.delete_where("t", condition(&db, text)).unwrap();
         assert_eq!(nulls(), before, "{text}");
     }
-    assert_eq!(show(&db.sql("SELECT count(*) FROM t").unwrap()), before.replace("word", ""));
+    assert_eq!(show(&db.sql("SELECT count(*) FROM t").unwrap()), before);
 }
 
 #[test]

@@ -117,11 +117,7 @@ fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conf
     }
     let seq = {
         let mut writer = locked(&state.writer);
-        let seq = writer.next_seq;
-        if !makes(SeededFault::LoadSharesItsSequence) {
-            writer.next_seq = seq.next();
-        }
-        seq
+        if makes(SeededFault::LoadSharesItsSequence) { writer.next_seq } else { writer.take_seq() }
     };
     let runs = written.runs.open(|_| SeqRange { first: seq, last: seq })?;
     if on_conflict != OnConflict::Update {

@@ -49,6 +49,11 @@ impl RowChunk {
         Self { form, key_width, entries, size_bytes, sealed: OnceLock::new() }
     }
 
+    /// Bytes on the heap, about, of what its keys are known to supersede in runs.
+    pub fn superseded_bytes(&self) -> usize {
+        self.sealed.get().map_or(0, |changes| changes.superseded_bytes())
+    }
+
     /// Number of changes, superseded ones included.
     pub fn changes(&self) -> usize {
         self.entries.len()

@@ -205,6 +205,15 @@ impl Memtable {
         Ok(visible)
     }
 
+    /// Bytes on the heap, about, of what its keys are known to supersede in runs; they are not in [`Memtable::size_bytes`].
+    pub fn superseded_bytes(&self) -> usize {
+        let bytes = self.newest_first().map(|chunk| match chunk {
+            Chunk::Rows { chunk, .. } => chunk.superseded_bytes(),
+            Chunk::Columns { changes, .. } => changes.superseded_bytes(),
+        });
+        bytes.sum()
+    }
+
     fn newest_first(&self) -> impl Iterator<Item = Chunk> {
         let chunks = self.chunks.read().unwrap_or_else(PoisonError::into_inner).clone();
         chunks.into_iter().rev()

@@ -48,6 +48,12 @@ impl VisibleChanges {
         known().insert(run, rows.clone());
         Ok((rows, true))
     }
+
+    /// Bytes on the heap, about, of what is known to be superseded.
+    pub fn superseded_bytes(&self) -> usize {
+        let known = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|rows| rows.heap_bytes()).sum()
+    }
 }
 
 impl Deref for VisibleChanges {

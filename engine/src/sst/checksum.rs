@@ -181,6 +181,11 @@ pub struct BlockChecks {
 }
 
 impl BlockChecks {
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.checksums.len() * size_of::<u32>() + self.verified.len() * size_of::<u64>()
+    }
+
     /// No block was checked yet.
     ///
     /// # Errors

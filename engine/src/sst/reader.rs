@@ -75,6 +75,12 @@ impl Sst {
         &self.schema
     }
 
+    /// Bytes on the heap, about, for as long as it is open. Footers are the store's; see [`Store`].
+    pub fn heap_bytes(&self) -> usize {
+        let deletes = self.deletes.as_ref().map_or(0, |deletes| deletes.file.heap_bytes());
+        size_of::<Self>() + self.keys.heap_bytes() + self.sst.file.heap_bytes() + deletes
+    }
+
     /// The key index.
     pub fn key_index(&self) -> &KeyIndex {
         &self.keys

@@ -64,6 +64,11 @@ impl VerifiedFile {
         self.checks.file_bytes()
     }
 
+    /// Bytes on the heap, about: the checksums of its blocks.
+    pub fn heap_bytes(&self) -> usize {
+        self.checks.heap_bytes()
+    }
+
     /// The file, relative to the database folder.
     pub fn path(&self) -> &str {
         &self.path

@@ -64,6 +64,11 @@ impl Run {
         &self.sst
     }
 
+    /// Bytes on the heap, about, for as long as it is open: of its files, and the keys that it deletes.
+    pub fn heap_bytes(&self) -> usize {
+        self.sst.heap_bytes() + self.deleted.get().map_or(0, |keys| keys.size_bytes())
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.meta.files.rows

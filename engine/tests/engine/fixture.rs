@@ -42,6 +42,9 @@ pub(crate) enum Step {
     /// Flushes the memtables that are frozen, as a thread in the background does.
     FlushFrozen,
     Compact(&'static str),
+    /// Compacts a table; before the call of that number to the disk other steps happen. Afterwards, where nobody tells of
+    /// calls. They are none that wait for compactions.
+    CompactWhile(&'static str, usize, Vec<Step>),
     /// What is to be done of any table, one step after the other, as a thread in the background does.
     CompactDue(Effort),
     Drop(&'static str),
@@ -173,6 +176,10 @@ pub(crate) fn run_open(db: &Database, step: &Step) -> Result<()> {
         Step::Flush(table) => db.flush(table),
         Step::FlushFrozen => db.flush_frozen(),
         Step::Compact(table) => db.compact(table),
+        Step::CompactWhile(table, _, steps) => {
+            db.compact(table)?;
+            steps.iter().try_for_each(|step| run_open(db, step))
+        }
         Step::CompactDue(effort) => {
             while db.compact_step(*effort)? {}
             Ok(())
@@ -226,6 +233,7 @@ pub(crate) fn run_model(tables: &mut Tables, step: &Step) {
                 rows.retain(|key, _| key % of != 0);
             }
         }
+        Step::CompactWhile(_, _, steps) => steps.iter().for_each(|step| run_model(tables, step)),
         Step::Drop(table) => drop(tables.remove(*table)),
         Step::Create(table) => drop(tables.insert((*table).to_owned(), Rows::new())),
         Step::Flush(_) | Step::FlushFrozen | Step::Compact(_) | Step::CompactDue(_) | Step::Reopen | Step::Kill => {}

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustling_engine::disk::api::{Disk, DiskLock, ReadFile, WriteFile};
 
@@ -98,6 +99,11 @@ impl Disk for HookedDisk {
         self.disk.remove(path)
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        (self.hook)(Call::Change, dir)?;
+        self.disk.remove_dir(dir)
+    }
+
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
         (self.hook)(Call::Lock, path)?;
         let lock = self.disk.lock(path)?;
@@ -106,6 +112,14 @@ impl Disk for HookedDisk {
 
     fn describe(&self) -> String {
         self.disk.describe()
+    }
+
+    fn clock(&self) -> Duration {
+        self.disk.clock()
+    }
+
+    fn random(&self) -> u128 {
+        self.disk.random()
     }
 }
 

@@ -72,6 +72,11 @@ impl KeyIndex {
         self.footer.key_width.map(|width| in_memory(width.into()))
     }
 
+    /// Bytes on the heap, about: the checksums of its blocks. The rest is read where it is mapped.
+    pub fn heap_bytes(&self) -> usize {
+        self.checks.heap_bytes()
+    }
+
     /// Least and greatest key.
     pub fn key_range(&self) -> Option<&KeyRange> {
         self.key_range.as_ref()

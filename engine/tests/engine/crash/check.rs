@@ -12,7 +12,7 @@ use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::sim::{Image, SimDisk};
 
 use crate::crash::examine::{examine, guarded, open};
-use crate::crash::life::{States, live};
+use crate::crash::life::{States, left, live};
 use crate::crash::replay;
 use crate::crash::scripts::Script;
 use crate::fixture::{Step, Tables};
@@ -231,7 +231,7 @@ impl<'a> Check<'a> {
     /// The recovered database does the rest of the script, and what else there is to do, and power is cut again.
     fn go_on(&mut self, image: &Image, found: &Tables, marks: usize, place: &dyn Fn() -> String) {
         let sim = image.clone().into_disk();
-        let mut steps = self.script.steps[marks.saturating_sub(1)..].to_vec();
+        let mut steps = left(&self.script.steps, marks.saturating_sub(1)).to_vec();
         steps.extend(follow_up());
         self.later(&sim, &steps, std::slice::from_ref(found), &format!("{}; after that was recovered, ", place()));
     }

@@ -3,13 +3,14 @@
 //! The oracle: what opens afterwards is what was acknowledged, or that plus the one step in flight. Nothing else. What
 //! opened is there to stay, and the database goes on with it, until power is cut again.
 //!
-//! `scripts` and `random` say what happens to a database, `life` does it and notes what may be found when, `check` takes
-//! the images of every boundary, `examine` opens one, `replay` keeps the ones that fail, `campaign` are the tests,
-//! `stories` the crashes that were worth a name.
+//! `scripts` and `random` say what happens to a database, `life` does it and notes what may be found when, `interrupt`
+//! lets it happen in the middle of a compaction, `check` takes the images of every boundary, `examine` opens one, `replay`
+//! keeps the ones that fail, `campaign` are the tests, `stories` the crashes that were worth a name.
 
 mod campaign;
 mod check;
 mod examine;
+mod interrupt;
 mod life;
 mod random;
 mod replay;

@@ -58,8 +58,9 @@ impl Generator {
             55..59 => Step::DeleteMultiples(table, self.random.random_range(2..5)),
             59..68 => Step::Flush(table),
             68..72 => Step::FlushFrozen,
-            72..76 => Step::Compact(table),
-            76..79 => Step::CompactDue(Effort::Steady),
+            72..74 => Step::Compact(table),
+            74..77 => self.compact_while(table),
+            77..79 => Step::CompactDue(Effort::Steady),
             79..81 => Step::CompactDue(Effort::Idle),
             81..87 => Step::Reopen,
             87..91 => Step::Kill,
@@ -70,6 +71,18 @@ impl Generator {
             _ => return self.create(),
         };
         self.steps.push(step);
+    }
+
+    /// A compaction, and what needs not wait for it.
+    fn compact_while(&mut self, table: &'static str) -> Step {
+        let step = |generator: &mut Self| match generator.random.random_range(0..6) {
+            0..2 => Step::Write(generator.changes(4)),
+            2 => Step::Upsert(table, generator.rows(1..6)),
+            3 => Step::Load(table, generator.rows(1..6)),
+            _ => Step::Flush(table),
+        };
+        let steps = (0..self.random.random_range(1..4)).map(|_| step(self)).collect();
+        Step::CompactWhile(table, self.random.random_range(0..24), steps)
     }
 
     fn create(&mut self) {
@@ -120,7 +133,7 @@ fn random_scripts_have_steps_of_every_kind() {
     let scripts: Vec<Script> = (0..100).map(script).collect();
     let steps: Vec<&Step> = scripts.iter().flat_map(|script| &script.steps).collect();
     let kinds: std::collections::BTreeSet<String> = steps.iter().map(|step| kind(step)).collect();
-    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    assert_eq!(kinds.len(), 14, "{kinds:?}");
     let large = |step: &Step| matches!(step, Step::Upsert(_, rows) if rows.len() > 1024);
     assert!(steps.iter().any(|step| large(step)) && steps.iter().any(|step| matches!(step, Step::Create(KEYLESS))));
     assert_eq!(format!("{:?}", script(7)), format!("{:?}", script(7)), "a seed is a script");

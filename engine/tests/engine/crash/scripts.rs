@@ -41,7 +41,7 @@ fn script(name: &str, steps: Vec<Step>) -> Script {
 
 /// All scripts.
 pub(crate) fn scripts() -> Vec<Script> {
-    [logging(), flushing(), rewriting(), tables(), large()].into_iter().flatten().collect()
+    [logging(), flushing(), rewriting(), meanwhile(), tables(), large()].into_iter().flatten().collect()
 }
 
 /// Scripts of writes.
@@ -193,6 +193,26 @@ fn rewriting() -> Vec<Script> {
             )
         },
     ]
+}
+
+/// Scripts in which rows come while a table is compacted: before an early call of it, in the middle, at its end.
+fn meanwhile() -> Vec<Script> {
+    let script = |name: &str, call: usize, during: Vec<Step>| {
+        script(
+            &format!("{name} before call {call} of a compaction"),
+            vec![
+                Step::Create("a"),
+                Step::Load("a", some_rows(0..4, "old")),
+                Step::Upsert("a", some_rows(2..3, "newer")),
+                Step::Flush("a"),
+                Step::CompactWhile("a", call, during),
+                write("a", 6),
+            ],
+        )
+    };
+    let flush = |call| script("a flush", call, vec![write("a", 1), Step::Flush("a"), delete("a", 2)]);
+    let load = |call| script("a load", call, vec![Step::Load("a", some_rows(1..3, "loaded"))]);
+    vec![flush(0), load(5), flush(10), load(15)]
 }
 
 /// Scripts that reopen, drop, and do without a key.

@@ -16,5 +16,6 @@ mod killed;
 mod lost;
 mod manifest;
 mod repair;
+mod repair_cut;
 mod report;
 mod under_way;

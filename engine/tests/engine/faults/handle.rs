@@ -75,6 +75,11 @@ impl Handle {
         if !applies(step, &self.model) {
             return Ok(());
         }
+        if let Step::CompactWhile(table, _, steps) = step {
+            // Each of its steps fails, or not, by itself.
+            self.step(&Step::Compact(table))?;
+            return steps.iter().try_for_each(|step| self.step(step));
+        }
         let Err(error) = run(&mut self.db, &self.disk, &self.options, step) else {
             run_model(&mut self.model, step);
             return Ok(());

@@ -15,6 +15,7 @@ use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::local::LocalDisk;
 use rustling_engine::error::{Error, ErrorKind, Result};
 
+use crate::crash::applies;
 use crate::fixture::{Step, Tables, contents, run, run_model};
 use crate::processes::work::{TABLES, Work, differences};
 use crate::processes::worker::{Says, open};
@@ -59,7 +60,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Load(..) => "load",
         Step::DeleteMultiples(..) => "delete",
         Step::Flush(_) | Step::FlushFrozen => "flush",
-        Step::Compact(_) | Step::CompactDue(_) => "compact",
+        Step::Compact(_) | Step::CompactWhile(..) | Step::CompactDue(_) => "compact",
         Step::Drop(_) => "drop",
         Step::Create(_) => "create",
         Step::Reopen | Step::Kill => "reopen",
@@ -155,15 +156,7 @@ fn either(possible: Vec<Tables>, step: &Step) -> Vec<Tables> {
 
 /// Tables after a step; `None` if the step could not have been done to them.
 fn after(mut tables: Tables, step: &Step) -> Option<Tables> {
-    let has = |table: &str| tables.contains_key(table);
-    let can = match step {
-        Step::Write(changes) | Step::Group(changes) => changes.iter().all(|(table, _, _)| has(table)),
-        Step::Upsert(table, _) | Step::Load(table, _) | Step::DeleteMultiples(table, _) => has(table),
-        Step::Flush(table) | Step::Compact(table) | Step::Drop(table) => has(table),
-        Step::Create(table) => !has(table),
-        Step::FlushFrozen | Step::CompactDue(_) | Step::Reopen | Step::Kill => true,
-    };
-    can.then(|| run_model(&mut tables, step))?;
+    applies(step, &tables).then(|| run_model(&mut tables, step))?;
     Some(tables)
 }
 
