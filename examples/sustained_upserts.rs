@@ -70,7 +70,7 @@ fn main() -> Result<()> {
     upsert(&db, &mut upserts, batches)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     scan(&db, scratch.path(), &runtime, "right after")?;
-    rest(&db)?;
+    rest(&db, scratch.path())?;
     scan(&db, scratch.path(), &runtime, "at rest")?;
     db.close()?;
     Ok(())
@@ -198,8 +198,8 @@ fn table(db: &Db) -> TableReport {
     db.engine().report().tables.swap_remove(0)
 }
 
-/// Waits until no compaction was done for three seconds.
-fn rest(db: &Db) -> Result<()> {
+/// Waits until no compaction was done for six seconds.
+fn rest(db: &Db, folder: &Path) -> Result<()> {
     let started = Instant::now();
     let (mut seen, mut since) = (db.engine().report().compactions, Instant::now());
     while since.elapsed() < Duration::from_secs(6) {
@@ -213,7 +213,19 @@ fn rest(db: &Db) -> Result<()> {
     let dead = table.dead_rows() * 1000 / table.rows().max(1);
     let waited = (started.elapsed() - since.elapsed()).as_secs_f64();
     println!("at rest after {waited:.1} s: {}.{} % dead, {} runs", dead / 10, dead % 10, table.runs.len());
+    let of_runs: u64 = table.runs.iter().map(|run| run.sst_bytes + run.key_index_bytes).sum();
+    println!("at rest: {} MiB in the folder, {} of them runs", folder_bytes(folder)? >> 20, of_runs >> 20);
     Ok(())
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { folder_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 /// Times queries over the table, and over the files of its folder as plain Parquet: the same rows and the dead ones.
