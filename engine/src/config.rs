@@ -3,6 +3,7 @@
 //! In: the caller's choices. Out: [`Options`], checked once when a database opens.
 
 use crate::error::{Error, Result};
+use crate::sst::store::KeptBytes;
 
 /// Columns that a table may have however little memory there is.
 const COLUMNS: usize = 64;
@@ -25,7 +26,8 @@ pub struct Options {
     pub create: bool,
     /// Memory that the engine may use, in bytes (default 256 MiB): memtables and write batches on their way into them
     /// (half; then writers wait), the rows that a load sorts (then it spills), and row groups that are encoded (three of
-    /// [`Options::row_group_bytes`] for each run that is written). Of what readers keep, the footers of runs have a sixteenth.
+    /// [`Options::row_group_bytes`] for each run that is written). Of what readers keep, the footers of runs have a sixteenth,
+    /// and the decoded values that lookups by key find again an eighth.
     /// Not counted, because they depend on the data and not on its amount: a batch of each run that a scan merges, a
     /// single row however large, memtables that snapshots keep (another quarter), the fences of key indexes.
     pub memory_bytes: usize,
@@ -101,9 +103,10 @@ impl Options {
         Err(Error::TooManyColumns { table: table.to_owned(), columns, needed_mib, limit_mib })
     }
 
-    /// Bytes of decoded footers of runs that are kept for the next reader: a sixteenth of the memory.
-    pub fn footer_bytes(&self) -> usize {
-        self.memory_bytes / 16
+    /// Bytes that are kept of runs for the next reader: of decoded footers a sixteenth of the memory, of decoded values
+    /// an eighth.
+    pub fn kept_bytes(&self) -> KeptBytes {
+        KeptBytes { footers: self.memory_bytes / 16, values: self.memory_bytes / 8 }
     }
 
     /// Bytes that a merge of runs may hold of them at one time: an eighth of the memory, unless two runs need more.

@@ -185,7 +185,7 @@ fn create(disk: Arc<dyn Disk>, options: Options, lock: Box<dyn DiskLock>) -> Res
     };
     let digest = commit_first(&*disk, &manifest, &mut wal)?;
     let writer = Writer { wal, next_seq: SeqNo(1), unannounced: None };
-    let store = Store::new(disk, options.footer_bytes());
+    let store = Store::new(disk, options.kept_bytes());
     let state = assemble(store, options, lock, Publisher { manifest, digest }, writer, View::default())?;
     Ok((state, OpenReport { created: true, ..OpenReport::default() }))
 }
@@ -261,7 +261,7 @@ fn recover(
     manifest: Manifest,
     digest: Digest,
 ) -> Result<(State, OpenReport)> {
-    let store = Store::new(disk.clone(), options.footer_bytes());
+    let store = Store::new(disk.clone(), options.kept_bytes());
     let ReadBack { manifest, digest, tables, replayed } = read_back_of(&store, &options, manifest, digest)?;
     let format = manifest.format;
     // A copy of a database may lack the folders that were empty.

@@ -110,7 +110,7 @@ impl Contents {
             Err(error) => return Err(at("lock", path::LOCK)(error)),
         };
         let id = newest_manifest(&**disk)?.ok_or_else(no_database)?;
-        let found = read_back(&Store::new(disk.clone(), options.footer_bytes()), options, id)?;
+        let found = read_back(&Store::new(disk.clone(), options.kept_bytes()), options, id)?;
         let seq = found.manifest.last_seq.max(found.replayed.last_seq);
         let contents = Self {
             seq,

@@ -24,7 +24,7 @@ use crate::id::{Digest, ManifestId, SeqNo, TableId, WalId};
 use crate::read::resolve::resolved_version;
 use crate::recover::commit_first;
 use crate::sst::meta::FileMeta;
-use crate::sst::store::Store;
+use crate::sst::store::{KeptBytes, Store};
 use crate::sst::writer::Encoder;
 use crate::state::{State, thread_pool};
 use crate::version::manifest::{CURRENT_MANIFEST, FORMAT, Manifest, SchemaManifest, TableManifest};
@@ -247,7 +247,7 @@ impl<'a> Backup<'a> {
 
     fn write_changes(&mut self, table: usize, changes: Changes) -> Result<()> {
         let found = &mut self.contents.tables[table];
-        let store = Store::new(self.to.disk.clone(), 0);
+        let store = Store::new(self.to.disk.clone(), KeptBytes::default());
         let written = write_run(&store, &self.how.encoder, found, self.contents.next_run, changes);
         let Some(run) = written.map_err(|error| self.to.failed(error))? else { return Ok(()) };
         self.contents.next_run = self.contents.next_run.next();

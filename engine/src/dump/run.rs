@@ -22,7 +22,7 @@ use crate::rows::schema::TableSchema;
 use crate::sst::checksum::{BlockChecks, in_memory};
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::FileMeta;
-use crate::sst::store::Store;
+use crate::sst::store::{KeptBytes, Store};
 use crate::version::manifest::{Manifest, TableManifest};
 use crate::version::run::{Run, RunMeta};
 
@@ -84,7 +84,7 @@ fn show_dead(disk: &dyn Disk, table: &TableManifest, run: RunId, take: &mut Take
 pub fn dump_keys(disk: &Arc<dyn Disk>, run: RunId, take: &mut Take<'_>) -> ControlFlow<()> {
     let Some((table, meta)) = find(&**disk, run, take)? else { return ControlFlow::Continue(()) };
     let Some(decoded) = given(take, Decoded::new(&table))? else { return ControlFlow::Continue(()) };
-    let open = Run::open(&Store::new(disk.clone(), 0), table.id, &decoded.schema, meta);
+    let open = Run::open(&Store::new(disk.clone(), KeptBytes::default()), table.id, &decoded.schema, meta);
     let Some(run) = given(take, open)? else { return ControlFlow::Continue(()) };
     let mut from = 0;
     while from < run.rows() {

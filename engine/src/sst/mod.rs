@@ -4,6 +4,7 @@
 
 // Bytes and their checksums.
 pub mod checksum;
+pub mod values;
 pub mod verified_file;
 
 // What is written, and how.

@@ -7,23 +7,25 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::TableId;
+use crate::rows::canonical::compact;
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::sst::checksum::in_memory;
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::SstMeta;
 use crate::sst::page_header::check_page;
-use crate::sst::rows::{SstRows, load_metadata, merged_bytes};
+use crate::sst::rows::{SstRows, load_metadata, merged_bytes, range_bytes};
 use crate::sst::store::{FileId, Store};
+use crate::sst::values::{PIECE_BYTES_MAX, PIECE_ROWS, PieceId, piece_of};
 use crate::sst::verified_file::VerifiedFile;
 
 /// A run's files, open.
@@ -129,15 +131,13 @@ impl Sst {
         self.sst.rows(range, projection, batch_rows)
     }
 
-    /// One row as a batch. Cost: one page per column is read and decoded.
+    /// One row as a batch, which holds on to nothing else. Cost: a search in memory per column whose values around it
+    /// are kept; of the others a page is read, decompressed and in part decoded.
     ///
     /// # Errors
     /// As [`Sst::rows`].
     pub fn row(&self, position: u64, projection: &[usize]) -> Result<RecordBatch> {
-        let rows = self.rows(position..position.saturating_add(1), projection, 1)?;
-        let schema = rows.schema().clone();
-        let batches = rows.collect::<Result<Vec<_>>>()?;
-        Ok(if let [batch] = &*batches { batch.clone() } else { concat_batches(&schema, &batches)? })
+        self.sst.row(position, projection)
     }
 
     /// The key columns of the deleted keys, ascending; none if the run deletes nothing.
@@ -195,6 +195,56 @@ struct TableFile {
 impl TableFile {
     fn metadata(&self) -> Result<ArrowReaderMetadata> {
         self.store.footer(self.id, || load_metadata(&self.file, &self.schema, self.rows))
+    }
+
+    fn row(&self, position: u64, projection: &[usize]) -> Result<RecordBatch> {
+        let alone = position..position.saturating_add(1);
+        if position >= self.rows {
+            return self.read(alone, projection);
+        }
+        let (piece, rows) = piece_of(position, self.rows);
+        let id = |column: usize| PieceId { file: self.id, column, piece };
+        let pieces = self.store.pieces();
+        let mut columns: Vec<Option<ArrayRef>> = projection.iter().map(|column| pieces.get(&id(*column))).collect();
+        let missing: Vec<usize> =
+            projection.iter().zip(&columns).filter(|(_, kept)| kept.is_none()).map(|(column, _)| *column).collect();
+        if !missing.is_empty() {
+            if range_bytes(&self.metadata()?, &rows, &missing) > PIECE_BYTES_MAX {
+                return self.read(alone, projection);
+            }
+            let decoded = self.read(rows.clone(), &missing)?;
+            for (column, values) in missing.iter().zip(decoded.columns()) {
+                pieces.insert(id(*column), values.clone());
+            }
+            let mut decoded = decoded.columns().iter().cloned();
+            columns.iter_mut().filter(|kept| kept.is_none()).for_each(|kept| *kept = decoded.next());
+        }
+        let at = UInt64Array::from(vec![position - rows.start]);
+        let values = columns.iter().flatten().map(|values| take(values, &at, None)).collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(self.projected(projection)?, values, &options)?;
+        // Of views, and of values that are numbers of others, `take` shares those.
+        let shares = |field: &Arc<Field>| {
+            let shared =
+                matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..));
+            shared || field.data_type().is_nested()
+        };
+        if row.schema_ref().fields().iter().any(shares) { compact(row) } else { Ok(row) }
+    }
+
+    /// Some rows as one batch.
+    fn read(&self, range: Range<u64>, projection: &[usize]) -> Result<RecordBatch> {
+        let rows = self.rows(range, projection, PIECE_ROWS)?;
+        let schema = rows.schema().clone();
+        let batches = rows.collect::<Result<Vec<_>>>()?;
+        Ok(if let [batch] = &*batches { batch.clone() } else { concat_batches(&schema, &batches)? })
+    }
+
+    fn projected(&self, projection: &[usize]) -> Result<SchemaRef> {
+        if projection.len() == self.schema.fields().len() {
+            return Ok(self.schema.clone());
+        }
+        Ok(Arc::new(self.schema.project(projection)?))
     }
 
     fn rows(&self, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<SstRows> {

@@ -187,6 +187,12 @@ pub fn merged_bytes(metadata: &ArrowReaderMetadata) -> usize {
     metadata.memory_size() + metadata.row_groups().iter().map(page).max().unwrap_or(0)
 }
 
+/// Bytes in memory of some columns in a range of rows, about.
+pub fn range_bytes(metadata: &ArrowReaderMetadata, range: &Range<u64>, projection: &[usize]) -> usize {
+    let (row_groups, _) = select(metadata, range);
+    row_bytes(metadata.metadata(), &row_groups, projection).saturating_mul(in_memory(range.end - range.start))
+}
+
 /// Bytes in memory of a row of some columns, in the row group where rows are largest.
 fn row_bytes(metadata: &ParquetMetaData, row_groups: &[usize], projection: &[usize]) -> usize {
     let wanted = |leaf: usize| projection.contains(&metadata.file_metadata().schema_descr().get_column_root_idx(leaf));

@@ -1,6 +1,6 @@
 //! Where the files of runs lie, and what is kept of them in memory.
 //!
-//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers.
+//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; decoded values.
 //! Invariants: what is kept stays within its bytes, whatever the number of runs, row groups and columns; a footer that
 //! is dropped lives as long as someone reads with it and is decoded again when it is next needed. Runs never change
 //! and their ids are never given again, so what is kept is never stale.
@@ -16,6 +16,7 @@ use crate::disk::api::Disk;
 use crate::disk::path::RunFile;
 use crate::error::Result;
 use crate::id::{RunId, TableId};
+use crate::sst::values::{Pieces, pieces};
 
 /// Bytes in memory of a column's Arrow field and its place in the decoder, about.
 const FIELD_BYTES: usize = 512;
@@ -33,17 +34,27 @@ pub struct FileId {
     pub file: RunFile,
 }
 
+/// Bytes that are kept in memory of the files of runs, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptBytes {
+    /// Of decoded footers.
+    pub footers: usize,
+    /// Of decoded values.
+    pub values: usize,
+}
+
 /// The files of a database's runs.
 pub struct Store {
     disk: Arc<dyn Disk>,
     footers: Cache<FileId, ArrowReaderMetadata, FooterBytes>,
+    pieces: Pieces,
 }
 
 impl Store {
-    /// The files on a disk; at most `kept_bytes` of decoded footers are kept.
-    pub fn new(disk: Arc<dyn Disk>, kept_bytes: usize) -> Arc<Self> {
-        let footers = Cache::with_weighter(FOOTERS, kept_bytes as u64, FooterBytes);
-        Arc::new(Self { disk, footers })
+    /// The files on a disk.
+    pub fn new(disk: Arc<dyn Disk>, kept: KeptBytes) -> Arc<Self> {
+        let footers = Cache::with_weighter(FOOTERS, kept.footers as u64, FooterBytes);
+        Arc::new(Self { disk, footers, pieces: pieces(kept.values) })
     }
 
     /// The disk.
@@ -67,12 +78,19 @@ impl Store {
         self.footers.insert(file, loaded.clone());
         Ok(loaded)
     }
+
+    /// The values that are kept.
+    pub fn pieces(&self) -> &Pieces {
+        &self.pieces
+    }
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (footers, bytes) = (self.footers.len(), self.footers.weight());
-        f.debug_struct("Store").field("footers", &footers).field("footer_bytes", &bytes).finish_non_exhaustive()
+        let mut text = f.debug_struct("Store");
+        text.field("footers", &footers).field("footer_bytes", &bytes);
+        text.field("value_bytes", &self.pieces.weight()).finish_non_exhaustive()
     }
 }
 

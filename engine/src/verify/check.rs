@@ -104,7 +104,7 @@ pub(super) fn tables(manifest: &Manifest, name: Option<&str>) -> Result<Vec<Chec
 /// wrong with other files is in the report.
 pub fn verify(disk: &Arc<dyn Disk>, options: &Options, table: Option<&str>) -> Result<VerifyReport> {
     let (manifest, _lock) = closed(disk)?;
-    let mut check = Check { store: Store::new(disk.clone(), options.footer_bytes()), report: VerifyReport::default() };
+    let mut check = Check { store: Store::new(disk.clone(), options.kept_bytes()), report: VerifyReport::default() };
     for table in tables(&manifest, table)? {
         check.table(&table)?;
     }

@@ -3,6 +3,7 @@
 mod damage;
 mod key_block;
 mod round_trip;
+mod single;
 mod types;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
-use crate::sst::store::Store;
+use crate::sst::store::{KeptBytes, Store};
 use crate::sst::writer::{Encoder, SstWriter};
 
 const TABLE: TableId = TableId(4);
@@ -92,7 +93,11 @@ impl Rows {
     }
 
     fn open(&self, disk: &Arc<dyn Disk>, meta: &SstMeta) -> Result<Sst> {
-        Sst::open(&Store::new(disk.clone(), 1 << 20), TABLE, self.schema.clone(), meta.clone())
+        self.open_in(&Store::new(disk.clone(), KeptBytes { footers: 1 << 20, values: 1 << 20 }), meta)
+    }
+
+    fn open_in(&self, store: &Arc<Store>, meta: &SstMeta) -> Result<Sst> {
+        Sst::open(store, TABLE, self.schema.clone(), meta.clone())
     }
 }
 
