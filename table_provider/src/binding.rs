@@ -53,7 +53,7 @@ impl Binding {
         let url = ObjectStoreUrl::parse(format!("rustling://{random:016x}"))?;
         let store = Arc::new(RunStore::new(&database));
         // So few that the cache is not split: those of a run of very many columns must find room in it.
-        let facts = Cache::with_weighter(32, database.options().footer_bytes() as u64, FactBytes);
+        let facts = Cache::with_weighter(32, database.options().kept_bytes().footers as u64, FactBytes);
         Ok(Arc::new(Self { database, store, url, facts }))
     }
 
