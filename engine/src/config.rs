@@ -3,7 +3,6 @@
 //! In: the caller's choices. Out: [`Options`], checked once when a database opens.
 
 use crate::error::{Error, Result};
-use crate::sst::store::KeptBytes;
 
 /// Columns that a table may have however little memory there is.
 const COLUMNS: usize = 64;
@@ -55,6 +54,15 @@ pub struct Options {
     /// How long files that nobody needs are kept for readers in other processes, in seconds; written into the manifest
     /// when a database is created (default 0).
     pub retention_seconds: u64,
+}
+
+/// Bytes that are kept in memory of the files of runs, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptBytes {
+    /// Of decoded footers.
+    pub footers: usize,
+    /// Of decoded values.
+    pub values: usize,
 }
 
 impl Default for Options {

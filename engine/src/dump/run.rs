@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
+use crate::config::KeptBytes;
 use crate::damage::Damage;
 use crate::deletion;
 use crate::disk::api::Disk;
@@ -22,7 +23,7 @@ use crate::rows::schema::TableSchema;
 use crate::sst::checksum::{BlockChecks, in_memory};
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::FileMeta;
-use crate::sst::store::{KeptBytes, Store};
+use crate::sst::store::Store;
 use crate::version::manifest::{Manifest, TableManifest};
 use crate::version::run::{Run, RunMeta};
 

@@ -5,8 +5,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, RunId};
+use crate::disk::path::RunFile;
+use crate::id::{Digest, RunId, TableId};
 use crate::sst::checksum::HashedFile;
+
+/// A Parquet file of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The table.
+    pub table: TableId,
+    /// The run.
+    pub run: RunId,
+    /// Which of its files.
+    pub file: RunFile,
+}
 
 /// A finished run: its rows, its deleted keys and its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,6 @@
 
 // Bytes and their checksums.
 pub mod checksum;
-pub mod values;
 pub mod verified_file;
 
 // What is written, and how.
@@ -15,7 +14,9 @@ pub mod parquet_file;
 
 pub mod key_index;
 
-// A whole run.
+// A whole run, and what is kept of it.
+pub mod values;
+
 pub mod store;
 
 pub mod writer;

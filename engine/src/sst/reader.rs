@@ -21,10 +21,10 @@ use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::sst::checksum::in_memory;
 use crate::sst::key_index::reader::KeyIndex;
-use crate::sst::meta::SstMeta;
+use crate::sst::meta::{FileId, SstMeta};
 use crate::sst::page_header::check_page;
 use crate::sst::rows::{SstRows, load_metadata, merged_bytes, range_bytes};
-use crate::sst::store::{FileId, Store};
+use crate::sst::store::Store;
 use crate::sst::values::{PIECE_BYTES_MAX, PIECE_ROWS, PieceId, piece_of};
 use crate::sst::verified_file::VerifiedFile;
 

@@ -12,36 +12,16 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::config::KeptBytes;
 use crate::disk::api::Disk;
-use crate::disk::path::RunFile;
 use crate::error::Result;
-use crate::id::{RunId, TableId};
+use crate::sst::meta::FileId;
 use crate::sst::values::{Pieces, pieces};
 
 /// Bytes in memory of a column's Arrow field and its place in the decoder, about.
 const FIELD_BYTES: usize = 512;
 /// How many footers to expect: so few that the cache is not split, for one of very many columns must find room in it.
 const FOOTERS: usize = 32;
-
-/// A Parquet file of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileId {
-    /// The table.
-    pub table: TableId,
-    /// The run.
-    pub run: RunId,
-    /// Which of its files.
-    pub file: RunFile,
-}
-
-/// Bytes that are kept in memory of the files of runs, at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeptBytes {
-    /// Of decoded footers.
-    pub footers: usize,
-    /// Of decoded values.
-    pub values: usize,
-}
 
 /// The files of a database's runs.
 pub struct Store {

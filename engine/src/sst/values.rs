@@ -13,7 +13,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::sst::encoding::PAGE_ROWS;
-use crate::sst::store::FileId;
+use crate::sst::meta::FileId;
 
 /// Rows of a piece: a part of a page, so that none has two of them.
 pub const PIECE_ROWS: usize = 512;

@@ -14,6 +14,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::config::KeptBytes;
 use crate::disk::api::Disk;
 use crate::disk::memory::MemoryDisk;
 use crate::disk::path::{self, RunFile};
@@ -23,7 +24,7 @@ use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
-use crate::sst::store::{KeptBytes, Store};
+use crate::sst::store::Store;
 use crate::sst::writer::{Encoder, SstWriter};
 
 const TABLE: TableId = TableId(4);

@@ -7,9 +7,11 @@ use arrow::datatypes::{DataType, Field};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::config::KeptBytes;
 use crate::rows::canonical::kept_bytes;
 use crate::rows::keys::Keys;
-use crate::sst::store::{FileId, KeptBytes, Store};
+use crate::sst::meta::FileId;
+use crate::sst::store::Store;
 use crate::sst::tests::{RUN, Rows, RunFile, TABLE, disk, encode_i64, lineitem, rows};
 use crate::sst::values::{PIECE_ROWS, PieceId};
 
