@@ -26,7 +26,7 @@ pub struct Options {
     /// Memory that the engine may use, in bytes (default 256 MiB): memtables and write batches on their way into them
     /// (half; then writers wait), the rows that a load sorts (then it spills), and row groups that are encoded (three of
     /// [`Options::row_group_bytes`] for each run that is written). Of what readers keep, the footers of runs have a sixteenth,
-    /// and the decoded values that lookups by key find again an eighth.
+    /// and the rows and the decoded values that lookups by key find again as much each.
     /// Not counted, because they depend on the data and not on its amount: a batch of each run that a scan merges, a
     /// single row however large, memtables that snapshots keep (another quarter), the fences of key indexes.
     pub memory_bytes: usize,
@@ -61,7 +61,9 @@ pub struct Options {
 pub struct KeptBytes {
     /// Of decoded footers.
     pub footers: usize,
-    /// Of decoded values.
+    /// Of rows that were looked up.
+    pub rows: usize,
+    /// Of decoded values around them.
     pub values: usize,
 }
 
@@ -111,10 +113,11 @@ impl Options {
         Err(Error::TooManyColumns { table: table.to_owned(), columns, needed_mib, limit_mib })
     }
 
-    /// Bytes that are kept of runs for the next reader: of decoded footers a sixteenth of the memory, of decoded values
-    /// an eighth.
+    /// Bytes that are kept of runs for the next reader: of decoded footers, of rows, and of decoded values a sixteenth
+    /// of the memory each.
     pub fn kept_bytes(&self) -> KeptBytes {
-        KeptBytes { footers: self.memory_bytes / 16, values: self.memory_bytes / 8 }
+        let part = self.memory_bytes / 16;
+        KeptBytes { footers: part, rows: part, values: part }
     }
 
     /// Bytes that a merge of runs may hold of them at one time: an eighth of the memory, unless two runs need more.

@@ -85,11 +85,19 @@ pub enum SeededFault {
     DeleteForgetsMeanwhile,
     /// A predicate delete does not write the keys of the rows that it kills.
     DeleteLeavesNoKeys,
+    /// A lookup does not ask runs for the keys that they delete.
+    LookupSkipsDeleted,
+    /// A row that is kept of one run is taken for the row of any other.
+    KeptRowOfOtherRun,
+    /// Of the changes of a key in a range, the oldest counts.
+    RangePrefersOlder,
+    /// A range ends with its first step.
+    RangeEndsEarly,
 }
 
 impl SeededFault {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 43] = [
         Self::AckBeforeSync,
         Self::AckWithoutAppend,
         Self::SyncFailureForgiven,
@@ -129,6 +137,10 @@ impl SeededFault {
         Self::DeleteWithoutRotation,
         Self::DeleteForgetsMeanwhile,
         Self::DeleteLeavesNoKeys,
+        Self::LookupSkipsDeleted,
+        Self::KeptRowOfOtherRun,
+        Self::RangePrefersOlder,
+        Self::RangeEndsEarly,
     ];
 }
 

@@ -191,7 +191,7 @@ impl<'a> Sink<'a> {
 
     fn duplicate_of_stored(&self, key: &[u8], line: u64, origins: &Origins) -> Error {
         let table = self.snapshot.table();
-        let stored = match self.snapshot.get_stored(key) {
+        let stored = match self.snapshot.get_encoded(key) {
             Ok(Some(row)) => row_text(&row),
             Ok(None) => String::new(),
             Err(error) => return error,

@@ -3,4 +3,7 @@
 pub mod visible;
 
 pub mod row_chunk;
+
+pub mod chunk;
+
 pub mod table;

@@ -9,14 +9,13 @@ use std::cmp::Reverse;
 use std::ops::Bound;
 use std::sync::OnceLock;
 
-use arrow::array::RecordBatch;
 use crossbeam_skiplist::SkipMap;
 
 use crate::error::{Error, Result};
 use crate::id::SeqNo;
-use crate::memtable::visible::{VisibleChanges, VisibleChunk};
+use crate::memtable::visible::{Change, VisibleChanges, VisibleChunk};
 use crate::rows::change::{DELETED, SortedChanges};
-use crate::rows::keys::Keys;
+use crate::rows::keys::{KeyBounds, Keys};
 use crate::rows::row_form::RowForm;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -82,51 +81,46 @@ impl RowChunk {
         Ok(())
     }
 
-    /// The newest change of a key at or below `seq`: `None` if there is none, `Some(None)` if it is a deletion.
-    ///
-    /// # Errors
-    /// [`Error::Arrow`] never in practice: the rows were encoded by the same form.
-    pub fn get(&self, key: &[u8], seq: SeqNo) -> Result<Option<Option<RecordBatch>>> {
-        let from = Entry { key: key.into(), seq: Reverse(seq) };
-        let Some(entry) = self.entries.lower_bound(Bound::Included(&from)).filter(|entry| *entry.key().key == *key)
-        else {
-            return Ok(None);
-        };
-        let Some(row) = entry.value() else { return Ok(Some(None)) };
-        self.decode(&[&**row]).map(|batch| Some(Some(batch)))
-    }
-
-    /// Whether a key has a change at or below `seq` and above `after`, and if so whether it is a row (not a deletion).
-    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Option<bool> {
+    /// The newest change of a key at or below `seq` and above `after`.
+    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Option<Change> {
         let from = Entry { key: key.into(), seq: Reverse(seq) };
         let entry = self.entries.lower_bound(Bound::Included(&from))?;
-        (*entry.key().key == *key && entry.key().seq.0 > after).then(|| entry.value().is_some())
+        (*entry.key().key == *key && entry.key().seq.0 > after)
+            .then(|| entry.value().as_ref().map_or(Change::Deleted, |row| Change::Row(row.clone())))
     }
 
-    /// The newest change of every key at or below `seq`. O(changes).
+    /// The key before which, or behind which if `from_end`, `count` changes at or below `seq` lie in an interval.
+    pub fn nth_key(&self, bounds: KeyBounds<'_>, seq: SeqNo, count: usize, from_end: bool) -> Option<Vec<u8>> {
+        let mut seen = self.entries.range(entries(bounds)).filter(|entry| entry.key().seq.0 <= seq);
+        let entry = if from_end { seen.nth_back(count) } else { seen.nth(count) };
+        entry.map(|entry| entry.key().key.to_vec())
+    }
+
+    /// The newest change of every key of an interval at or below `seq`. O(changes in it).
     ///
     /// # Errors
     /// [`Error::Arrow`] never in practice: the rows were encoded by the same form.
-    pub fn sorted(&self, seq: SeqNo) -> Result<SortedChanges> {
+    pub fn sorted(&self, bounds: KeyBounds<'_>, seq: SeqNo) -> Result<SortedChanges> {
         let mut keys = Keys::new(self.key_width);
         let mut rows = Vec::new();
-        let mut entries = Vec::new();
+        let mut encoded = Vec::new();
         let mut before: Option<Box<[u8]>> = None;
-        for entry in self.entries.iter().filter(|entry| entry.key().seq.0 <= seq) {
+        for entry in self.entries.range(entries(bounds)).filter(|entry| entry.key().seq.0 <= seq) {
             if before.as_ref() == Some(&entry.key().key) {
                 continue;
             }
             before = Some(entry.key().key.clone());
             keys.push(&entry.key().key);
             if entry.value().is_some() {
-                rows.push(u32::try_from(entries.len()).unwrap_or(DELETED));
-                entries.push(entry);
+                rows.push(u32::try_from(encoded.len()).unwrap_or(DELETED));
+                encoded.push(entry);
             } else {
                 rows.push(DELETED);
             }
         }
-        let encoded: Vec<&[u8]> = entries.iter().filter_map(|entry| entry.value().as_deref()).collect();
-        Ok(SortedChanges { keys, rows, batch: self.decode(&encoded)? })
+        let encoded: Vec<&[u8]> = encoded.iter().filter_map(|entry| entry.value().as_deref()).collect();
+        let batch = self.form.decode(encoded.into_iter()).map_err(|damage| Error::corrupt("memory", damage))?;
+        Ok(SortedChanges { keys, rows, batch })
     }
 
     /// As [`RowChunk::sorted`] of a chunk to which nothing is added any more, at or behind its last change; computed
@@ -138,11 +132,24 @@ impl RowChunk {
         if let Some(sorted) = self.sealed.get() {
             return Ok(sorted.clone());
         }
-        let sorted = self.sorted(SeqNo::MAX)?;
+        let sorted = self.sorted((Bound::Unbounded, Bound::Unbounded), SeqNo::MAX)?;
         Ok(self.sealed.get_or_init(|| VisibleChanges::new(sorted)).clone())
     }
+}
 
-    fn decode(&self, rows: &[&[u8]]) -> Result<RecordBatch> {
-        self.form.decode(rows.iter().copied()).map_err(|damage| Error::corrupt("memory", damage))
-    }
+/// The entries of an interval of keys: those of a key come newest first.
+fn entries((start, end): KeyBounds<'_>) -> (Bound<Entry>, Bound<Entry>) {
+    let newest = |key: &[u8]| Entry { key: key.into(), seq: Reverse(SeqNo::MAX) };
+    let oldest = |key: &[u8]| Entry { key: key.into(), seq: Reverse(SeqNo::NONE) };
+    let start = match start {
+        Bound::Included(key) => Bound::Included(newest(key)),
+        Bound::Excluded(key) => Bound::Excluded(oldest(key)),
+        Bound::Unbounded => Bound::Unbounded,
+    };
+    let end = match end {
+        Bound::Included(key) => Bound::Included(oldest(key)),
+        Bound::Excluded(key) => Bound::Excluded(newest(key)),
+        Bound::Unbounded => Bound::Unbounded,
+    };
+    (start, end)
 }

@@ -8,10 +8,9 @@
 
 use std::sync::{Arc, OnceLock, PoisonError};
 
-use arrow::array::RecordBatch;
-
 use crate::error::{Error, Result};
 use crate::id::SeqNo;
+use crate::memtable::chunk::ChunkView;
 use crate::memtable::row_chunk::RowChunk;
 use crate::memtable::visible::{VisibleChanges, VisibleChunk};
 use crate::rows::change::SortedChanges;
@@ -141,43 +140,24 @@ impl Memtable {
         seal_last(&mut chunks, SeqNo(self.last_seq.load(Ordering::Acquire)));
     }
 
-    /// The newest change of a key at or below `seq`: `None` if there is none, `Some(None)` if it is a deletion, else
-    /// its row (stored columns).
+    /// The chunks with changes at or below `seq`, newest first; within a chunk each key counts once, across chunks not.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
-    pub fn get(&self, key: &[u8], seq: SeqNo) -> Result<Option<Option<RecordBatch>>> {
+    pub fn chunks(&self, seq: SeqNo) -> Result<Vec<ChunkView>> {
+        let seq = if makes(SeededFault::SnapshotSeesLater) { SeqNo::MAX } else { seq };
+        // Taken before the look, so that what is taken is whole where nothing was given up.
         let chunks = self.newest_first();
         self.check_kept(seq)?;
-        for chunk in chunks {
-            let found = match chunk {
-                Chunk::Rows { first, chunk, .. } if first <= seq => chunk.get(key, seq)?,
-                Chunk::Columns { seq: at, changes } if at <= seq => changes.keys.position(key).ok().map(|index| {
-                    (!changes.is_deleted(index)).then(|| changes.batch.slice(changes.rows[index] as usize, 1))
-                }),
-                Chunk::Rows { .. } | Chunk::Columns { .. } => None,
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether a key has a change above `after` and at or below `seq`, and if so whether it is a row (not a deletion).
-    ///
-    /// # Errors
-    /// [`Error::SnapshotTooOld`].
-    pub fn find(&self, key: &[u8], after: SeqNo, seq: SeqNo) -> Result<Option<bool>> {
-        let mut chunks = self.newest_first();
-        self.check_kept(seq)?;
-        Ok(chunks.find_map(|chunk| match chunk {
-            Chunk::Rows { first, chunk, .. } if first <= seq => chunk.find(key, after, seq),
-            Chunk::Columns { seq: at, changes } if after < at && at <= seq => {
-                changes.keys.position(key).ok().map(|index| !changes.is_deleted(index))
+        let seen = chunks.filter_map(|chunk| match chunk {
+            Chunk::Columns { seq: at, changes } if at <= seq => Some(ChunkView::Sorted(at, changes)),
+            Chunk::Rows { first, chunk, sealed_at } if first <= seq => {
+                let is_complete = sealed_at.is_some_and(|sealed_at| sealed_at <= seq);
+                Some(ChunkView::Growing { chunk, seq, is_complete })
             }
             Chunk::Rows { .. } | Chunk::Columns { .. } => None,
-        }))
+        });
+        Ok(seen.collect())
     }
 
     /// All changes at or below `seq`, newest chunk first; within a chunk each key once, across chunks not.
@@ -185,24 +165,17 @@ impl Memtable {
     /// # Errors
     /// [`Error::SnapshotTooOld`].
     pub fn visible(&self, seq: SeqNo) -> Result<Vec<VisibleChunk>> {
-        let seq = if makes(SeededFault::SnapshotSeesLater) { SeqNo::MAX } else { seq };
         let mut visible = Vec::new();
-        let chunks = self.newest_first();
-        self.check_kept(seq)?;
-        for chunk in chunks {
-            let changes = match chunk {
-                Chunk::Columns { seq: at, changes } if at <= seq => changes,
-                Chunk::Rows { first, chunk, sealed_at } if first <= seq => match sealed_at {
-                    Some(sealed_at) if sealed_at <= seq => chunk.sorted_sealed()?,
-                    _ => VisibleChanges::new(chunk.sorted(seq)?),
-                },
-                Chunk::Rows { .. } | Chunk::Columns { .. } => continue,
-            };
-            if !changes.keys.is_empty() {
-                visible.push(changes);
-            }
+        for chunk in self.chunks(seq)? {
+            visible.push(chunk.all()?);
         }
+        visible.retain(|changes| !changes.keys.is_empty());
         Ok(visible)
+    }
+
+    /// The form of the rows that [`Change::Row`](crate::memtable::visible::Change::Row) has.
+    pub fn form(&self) -> &RowForm {
+        &self.form
     }
 
     /// Bytes on the heap, about, of what its keys are known to supersede in runs; they are not in [`Memtable::size_bytes`].

@@ -16,6 +16,17 @@ use crate::seeded::{SeededFault, makes};
 /// Changes of one chunk that a reader can see, each key once.
 pub type VisibleChunk = Arc<VisibleChanges>;
 
+/// The newest change of a key: a row, or that there is none.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A row in row form.
+    Row(Box<[u8]>),
+    /// A row of the batch of some changes.
+    RowOf(VisibleChunk, u32),
+    /// The key is deleted.
+    Deleted,
+}
+
 /// Changes in key order.
 #[derive(Debug)]
 pub struct VisibleChanges {

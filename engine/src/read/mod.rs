@@ -9,5 +9,10 @@ pub mod snapshot;
 pub mod probe;
 
 pub mod locate;
+pub mod fetch;
+pub mod key_range;
+
+pub mod lookup;
+
 pub mod resolve;
 pub mod plan;

@@ -28,22 +28,22 @@ impl<'a> Probe<'a> {
     }
 
     /// Asks a run; calls `known` for each key that it knows, with the position of its row or, of a deleted one, without.
-    /// Cost: the key blocks that the keys lie in, unless the filter says that they do not.
+    /// Gives the number of keys to which its filter said no. Cost: the key blocks that the keys lie in, unless the filter says that they do not.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.
-    pub fn ask(&mut self, run: &Run, codec: &KeyCodec, mut known: impl FnMut(usize, Option<u64>)) -> Result<()> {
-        let Some((min, max)) = run.key_bounds() else { return Ok(()) };
+    pub fn ask(&mut self, run: &Run, codec: &KeyCodec, mut known: impl FnMut(usize, Option<u64>)) -> Result<u64> {
+        let Some((min, max)) = run.key_bounds() else { return Ok(0) };
         let start = self.open.partition_point(|index| self.keys.get(*index) < min);
         let end = self.open.partition_point(|index| self.keys.get(*index) <= max);
         if start >= end {
-            return Ok(());
+            return Ok(0);
         }
         let asked = &self.open[start..end];
         let mut keys = Keys::new(self.keys.width());
         asked.iter().for_each(|index| keys.push(self.keys.get(*index)));
         let mut is_known = vec![false; asked.len()];
-        run.sst().key_index().find_sorted(&keys, |place, row| {
+        let denied = run.sst().key_index().find_sorted(&keys, |place, row| {
             is_known[place] = true;
             known(asked[place], Some(row));
         })?;
@@ -70,6 +70,6 @@ impl<'a> Probe<'a> {
             place += 1;
             keep
         });
-        Ok(())
+        Ok(denied)
     }
 }

@@ -12,7 +12,7 @@ use crate::id::SeqNo;
 use crate::memtable::visible::VisibleChunk;
 use crate::read::cursor::Cursor;
 use crate::rows::key::KeyCodec;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{KeyBounds, Keys};
 use crate::sst::key_index::block::Rank;
 use crate::sst::key_index::reader::KeyIndex;
 use crate::version::run::Run;
@@ -31,6 +31,9 @@ impl KeyInterval {
     /// All keys.
     pub const ALL: Self = Self { start: Bound::Unbounded, end: Bound::Unbounded };
 
+    /// No key, and the one interval of which that can be said without a look at keys.
+    pub const NONE: Self = Self { start: Bound::Excluded(Vec::new()), end: Bound::Excluded(Vec::new()) };
+
     /// The ranges that ascending `cuts` make of all keys: below the first, between two, from the last on.
     pub fn between(cuts: &[Vec<u8>]) -> Vec<Self> {
         let starts = std::iter::once(Bound::Unbounded).chain(cuts.iter().cloned().map(Bound::Included));
@@ -38,23 +41,42 @@ impl KeyInterval {
         starts.zip(ends).map(|(start, end)| Self { start, end }).collect()
     }
 
-    /// Positions of its keys among ascending keys.
-    fn positions(&self, keys: &Keys) -> Range<usize> {
-        let start = match &self.start {
-            Bound::Included(key) => keys.position(key).unwrap_or_else(|at| at),
-            Bound::Excluded(key) => keys.position(key).map_or_else(|at| at, |at| at + 1),
-            Bound::Unbounded => 0,
+    /// Whether no key lies in it, whatever the keys are.
+    pub fn is_empty(&self) -> bool {
+        match (&self.start, &self.end) {
+            (Bound::Included(start), Bound::Included(end)) => start > end,
+            (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
+                start >= end
+            }
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        }
+    }
+
+    /// Whether a key from `min` to `max` may lie in it.
+    pub fn touches(&self, (min, max): (&[u8], &[u8])) -> bool {
+        let begins = match &self.start {
+            Bound::Included(start) => **start <= *max,
+            Bound::Excluded(start) => **start < *max,
+            Bound::Unbounded => true,
         };
-        let end = match &self.end {
-            Bound::Included(key) => keys.position(key).map_or_else(|at| at, |at| at + 1),
-            Bound::Excluded(key) => keys.position(key).unwrap_or_else(|at| at),
-            Bound::Unbounded => keys.len(),
-        };
-        start..end.max(start)
+        begins
+            && match &self.end {
+                Bound::Included(end) => *min <= **end,
+                Bound::Excluded(end) => *min < **end,
+                Bound::Unbounded => true,
+            }
+    }
+
+    /// Its bounds.
+    pub fn bounds(&self) -> KeyBounds<'_> {
+        (self.start.as_ref().map(Vec::as_slice), self.end.as_ref().map(Vec::as_slice))
     }
 
     /// Positions of its keys among the rows of a run.
-    fn rows(&self, index: &KeyIndex) -> Result<Range<u64>> {
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn rows(&self, index: &KeyIndex) -> Result<Range<u64>> {
         let before = |key: &[u8]| {
             index.rank(key).map(|rank| match rank {
                 Rank::Found(at) | Rank::Absent(at) => at,
@@ -132,7 +154,7 @@ impl Source {
     pub fn within(self, interval: &KeyInterval) -> Result<Option<Self>> {
         let part = match self {
             Self::Changes(chunk, part) => {
-                let positions = common(&part, &interval.positions(&chunk.keys));
+                let positions = common(&part, &chunk.keys.within(interval.bounds()));
                 Self::Changes(chunk, positions)
             }
             Self::Rows(run, part) => {
@@ -140,7 +162,7 @@ impl Source {
                 Self::Rows(run, rows)
             }
             Self::Deleted(keys, part) => {
-                let positions = common(&part, &interval.positions(&keys));
+                let positions = common(&part, &keys.within(interval.bounds()));
                 Self::Deleted(keys, positions)
             }
         };

@@ -5,7 +5,10 @@
 //! is assumed. Sorting is stable: of equal keys the one that came first stays first.
 
 use std::cmp::Ordering;
-use std::ops::Range;
+use std::ops::{Bound, Range};
+
+/// Bounds of encoded keys.
+pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// Encoded keys, one per row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +177,30 @@ impl Keys {
             }
         }
         Err(low)
+    }
+
+    /// Positions of the keys of an interval among ascending keys. O(log n).
+    pub fn within(&self, (start, end): KeyBounds<'_>) -> Range<usize> {
+        let before = |key: &[u8]| self.position(key).unwrap_or_else(|at| at);
+        let through = |key: &[u8]| self.position(key).map_or_else(|at| at, |at| at + 1);
+        let start = match start {
+            Bound::Included(key) => before(key),
+            Bound::Excluded(key) => through(key),
+            Bound::Unbounded => 0,
+        };
+        let end = match end {
+            Bound::Included(key) => through(key),
+            Bound::Excluded(key) => before(key),
+            Bound::Unbounded => self.len(),
+        };
+        start..end.max(start)
+    }
+
+    /// The key before which, or behind which if `from_end`, `count` keys of a range of positions lie.
+    pub fn nth(&self, positions: &Range<usize>, count: usize, from_end: bool) -> Option<&[u8]> {
+        let mut positions = positions.clone();
+        let position = if from_end { positions.nth_back(count) } else { positions.nth(count) };
+        position.map(|position| self.get(position))
     }
 
     /// Where `key` is (`Ok`) or would be inserted (`Err`) among ascending keys. O(log n).

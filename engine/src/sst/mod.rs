@@ -15,7 +15,9 @@ pub mod parquet_file;
 pub mod key_index;
 
 // A whole run, and what is kept of it.
-pub mod values;
+pub mod counts;
+
+pub mod kept;
 
 pub mod store;
 
@@ -24,6 +26,8 @@ pub mod writer;
 mod page_header;
 
 pub mod rows;
+
+pub mod table_file;
 
 pub mod reader;
 

@@ -7,25 +7,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
-use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use arrow::array::RecordBatch;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::TableId;
-use crate::rows::canonical::compact;
 use crate::rows::key::KeyCodec;
 use crate::rows::schema::TableSchema;
 use crate::sst::checksum::in_memory;
+use crate::sst::counts::ReadCounts;
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::{FileId, SstMeta};
 use crate::sst::page_header::check_page;
-use crate::sst::rows::{SstRows, load_metadata, merged_bytes, range_bytes};
+use crate::sst::rows::{SstRows, merged_bytes, row_bytes_max};
 use crate::sst::store::Store;
-use crate::sst::values::{PIECE_BYTES_MAX, PIECE_ROWS, PieceId, piece_of};
+use crate::sst::table_file::{Access, TableFile};
 use crate::sst::verified_file::VerifiedFile;
 
 /// A run's files, open.
@@ -48,10 +45,9 @@ impl Sst {
         let path = |file| path::run(table, meta.run, file);
         let keys = KeyIndex::open(disk, path(RunFile::Keys), &meta)?;
         check_width(&keys, &schema).map_err(|damage| Error::corrupt(path(RunFile::Keys), damage))?;
-        let open = |kind, bytes, checksums, rows, schema| -> Result<TableFile> {
-            let file = Arc::new(VerifiedFile::open(disk, path(kind), bytes, checksums)?);
-            let id = FileId { table, run: meta.run, file: kind };
-            Ok(TableFile { store: store.clone(), id, file, rows, schema })
+        let open = |kind, bytes, checksums, rows, schema| {
+            let file = VerifiedFile::open(disk, path(kind), bytes, checksums)?;
+            TableFile::new(store, FileId { table, run: meta.run, file: kind }, file, rows, schema)
         };
         let sst = open(RunFile::Sst, meta.sst.bytes, keys.sst_checksums()?, meta.rows, schema.stored().clone())?;
         let deletes = match &meta.deletes {
@@ -79,8 +75,8 @@ impl Sst {
 
     /// Bytes on the heap, about, for as long as it is open. Footers are the store's; see [`Store`].
     pub fn heap_bytes(&self) -> usize {
-        let deletes = self.deletes.as_ref().map_or(0, |deletes| deletes.file.heap_bytes());
-        size_of::<Self>() + self.keys.heap_bytes() + self.sst.file.heap_bytes() + deletes
+        let deletes = self.deletes.as_ref().map_or(0, |deletes| deletes.file().heap_bytes());
+        size_of::<Self>() + self.keys.heap_bytes() + self.sst.file().heap_bytes() + deletes
     }
 
     /// The key index.
@@ -90,7 +86,7 @@ impl Sst {
 
     /// The SST's bytes.
     pub fn sst(&self) -> &Arc<VerifiedFile> {
-        &self.sst.file
+        self.sst.file()
     }
 
     /// The SST's footer with its page index. Cost: it is decoded, unless it is kept; see [`Store`].
@@ -118,7 +114,7 @@ impl Sst {
     pub fn check_pages(&self, footer: &ParquetMetaData, start: u64, bytes: &[u8]) -> Result<()> {
         page_starts(footer, start..start.saturating_add(bytes.len() as u64)).try_for_each(|page| {
             let page_bytes = bytes.get(in_memory(page - start)..).unwrap_or_default();
-            check_page(page_bytes).map_err(|damage| Error::corrupt_at(self.sst.file.path(), page, damage))
+            check_page(page_bytes).map_err(|damage| Error::corrupt_at(self.sst.file().path(), page, damage))
         })
     }
 
@@ -131,13 +127,28 @@ impl Sst {
         self.sst.rows(range, projection, batch_rows)
     }
 
-    /// One row as a batch, which holds on to nothing else. Cost: a search in memory per column whose values around it
-    /// are kept; of the others a page is read, decompressed and in part decoded.
+    /// The rows at ascending, different positions, as one batch, which holds on to nothing else. Cost: a search in memory
+    /// and a decoding for each row that is kept; of the others, per column, a search for each piece whose values are kept,
+    /// and a page that is read, decompressed and in part decoded for each that is not.
     ///
     /// # Errors
     /// As [`Sst::rows`].
-    pub fn row(&self, position: u64, projection: &[usize]) -> Result<RecordBatch> {
-        self.sst.row(position, projection)
+    pub fn rows_at(
+        &self,
+        rows: &[u64],
+        projection: &[usize],
+        access: Access,
+        counts: &mut ReadCounts,
+    ) -> Result<RecordBatch> {
+        self.sst.rows_at(rows, projection, access, counts)
+    }
+
+    /// Bytes in memory of a row of some columns, about, where rows are largest.
+    ///
+    /// # Errors
+    /// As [`Sst::parquet_metadata`].
+    pub fn row_bytes(&self, projection: &[usize]) -> Result<usize> {
+        Ok(row_bytes_max(&self.sst.metadata()?, projection))
     }
 
     /// The key columns of the deleted keys, ascending; none if the run deletes nothing.
@@ -148,8 +159,8 @@ impl Sst {
         let Some(deletes) = &self.deletes else {
             return Ok(None);
         };
-        let columns: Vec<usize> = (0..deletes.schema.fields().len()).collect();
-        deletes.rows(0..deletes.rows, &columns, batch_rows).map(Some)
+        let columns: Vec<usize> = (0..deletes.schema().fields().len()).collect();
+        deletes.rows(0..deletes.len(), &columns, batch_rows).map(Some)
     }
 }
 
@@ -180,79 +191,4 @@ fn check_width(keys: &KeyIndex, schema: &TableSchema) -> Result<(), Damage> {
     let width = |width: Option<usize>| width.map_or(0, |width| width as u64);
     let (expected, found) = (width(expected), width(keys.width()));
     Err(Damage::Disagreement { fact: "the length of every key", expected, found })
-}
-
-/// A Parquet file of the run.
-#[derive(Debug)]
-struct TableFile {
-    store: Arc<Store>,
-    id: FileId,
-    file: Arc<VerifiedFile>,
-    rows: u64,
-    schema: SchemaRef,
-}
-
-impl TableFile {
-    fn metadata(&self) -> Result<ArrowReaderMetadata> {
-        self.store.footer(self.id, || load_metadata(&self.file, &self.schema, self.rows))
-    }
-
-    fn row(&self, position: u64, projection: &[usize]) -> Result<RecordBatch> {
-        let alone = position..position.saturating_add(1);
-        if position >= self.rows {
-            return self.read(alone, projection);
-        }
-        let (piece, rows) = piece_of(position, self.rows);
-        let id = |column: usize| PieceId { file: self.id, column, piece };
-        let pieces = self.store.pieces();
-        let mut columns: Vec<Option<ArrayRef>> = projection.iter().map(|column| pieces.get(&id(*column))).collect();
-        let missing: Vec<usize> =
-            projection.iter().zip(&columns).filter(|(_, kept)| kept.is_none()).map(|(column, _)| *column).collect();
-        if !missing.is_empty() {
-            if range_bytes(&self.metadata()?, &rows, &missing) > PIECE_BYTES_MAX {
-                return self.read(alone, projection);
-            }
-            let decoded = self.read(rows.clone(), &missing)?;
-            for (column, values) in missing.iter().zip(decoded.columns()) {
-                pieces.insert(id(*column), values.clone());
-            }
-            let mut decoded = decoded.columns().iter().cloned();
-            columns.iter_mut().filter(|kept| kept.is_none()).for_each(|kept| *kept = decoded.next());
-        }
-        let at = UInt64Array::from(vec![position - rows.start]);
-        let values = columns.iter().flatten().map(|values| take(values, &at, None)).collect::<Result<Vec<_>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(1));
-        let row = RecordBatch::try_new_with_options(self.projected(projection)?, values, &options)?;
-        // Of views, and of values that are numbers of others, `take` shares those.
-        let shares = |field: &Arc<Field>| {
-            let shared =
-                matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..));
-            shared || field.data_type().is_nested()
-        };
-        if row.schema_ref().fields().iter().any(shares) { compact(row) } else { Ok(row) }
-    }
-
-    /// Some rows as one batch.
-    fn read(&self, range: Range<u64>, projection: &[usize]) -> Result<RecordBatch> {
-        let rows = self.rows(range, projection, PIECE_ROWS)?;
-        let schema = rows.schema().clone();
-        let batches = rows.collect::<Result<Vec<_>>>()?;
-        Ok(if let [batch] = &*batches { batch.clone() } else { concat_batches(&schema, &batches)? })
-    }
-
-    fn projected(&self, projection: &[usize]) -> Result<SchemaRef> {
-        if projection.len() == self.schema.fields().len() {
-            return Ok(self.schema.clone());
-        }
-        Ok(Arc::new(self.schema.project(projection)?))
-    }
-
-    fn rows(&self, range: Range<u64>, projection: &[usize], batch_rows: usize) -> Result<SstRows> {
-        if range.start > range.end || range.end > self.rows {
-            let damage = Damage::Truncated { field: "rows", needed: range.end, available: self.rows };
-            return Err(Error::corrupt(self.file.path(), damage));
-        }
-        let schema: &Schema = &self.schema;
-        SstRows::start(&self.file, &self.metadata()?, schema, range, projection, batch_rows)
-    }
 }

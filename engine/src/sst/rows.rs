@@ -96,7 +96,7 @@ pub struct SstRows {
 }
 
 impl SstRows {
-    /// Starts to read. `range` lies in the file, `projection` holds ascending indexes of columns of `schema`.
+    /// Starts to read. The ascending `ranges` lie in the file, `projection` holds ascending indexes of columns of `schema`.
     ///
     /// # Errors
     /// The file is damaged; the disk refuses.
@@ -104,7 +104,7 @@ impl SstRows {
         file: &Arc<VerifiedFile>,
         metadata: &ArrowReaderMetadata,
         schema: &Schema,
-        range: Range<u64>,
+        ranges: &[Range<u64>],
         projection: &[usize],
         batch_rows: usize,
     ) -> Result<Self> {
@@ -116,11 +116,11 @@ impl SstRows {
             None => Headers::Alone,
         };
         let source = Source { headers, ..Source::new(file.clone()) };
-        let left = range.end - range.start;
+        let left = ranges.iter().map(|range| range.end - range.start).sum();
         let reader = if left == 0 {
             None
         } else {
-            let (row_groups, selection) = select(metadata, &range);
+            let (row_groups, selection) = select(metadata, ranges);
             let row_bytes = row_bytes(metadata.metadata(), &row_groups, projection);
             let batch_rows = batch_rows.min((batch_rows.saturating_mul(ROW_BYTES) / row_bytes).max(1));
             let mask = ProjectionMask::roots(metadata.parquet_schema(), projection.iter().copied());
@@ -189,11 +189,17 @@ pub fn merged_bytes(metadata: &ArrowReaderMetadata) -> usize {
 
 /// Bytes in memory of some columns in a range of rows, about.
 pub fn range_bytes(metadata: &ArrowReaderMetadata, range: &Range<u64>, projection: &[usize]) -> usize {
-    let (row_groups, _) = select(metadata, range);
+    let (row_groups, _) = select(metadata, std::slice::from_ref(range));
     row_bytes(metadata.metadata(), &row_groups, projection).saturating_mul(in_memory(range.end - range.start))
 }
 
-/// Bytes in memory of a row of some columns, in the row group where rows are largest.
+/// Bytes in memory of a row of some columns, about, in the row group where rows are largest.
+pub fn row_bytes_max(metadata: &ArrowReaderMetadata, projection: &[usize]) -> usize {
+    let all: Vec<usize> = (0..metadata.metadata().num_row_groups()).collect();
+    row_bytes(metadata.metadata(), &all, projection)
+}
+
+/// Bytes in memory of a row of some columns, in the one of some row groups where rows are largest.
 fn row_bytes(metadata: &ParquetMetaData, row_groups: &[usize], projection: &[usize]) -> usize {
     let wanted = |leaf: usize| projection.contains(&metadata.file_metadata().schema_descr().get_column_root_idx(leaf));
     let of = |row_group: &usize| {
@@ -222,27 +228,34 @@ fn decoded_bytes(column: &ColumnChunkMetaData) -> i64 {
     column.num_values().saturating_mul(width)
 }
 
-/// The row groups that a range touches, and which of their rows it selects, if not all.
-fn select(metadata: &ArrowReaderMetadata, range: &Range<u64>) -> (Vec<usize>, Option<RowSelection>) {
-    let mut row_groups = Vec::new();
-    let mut first = None;
-    let mut start = 0;
+/// The row groups that ascending ranges touch, and which of their rows those select, if not all.
+fn select(metadata: &ArrowReaderMetadata, ranges: &[Range<u64>]) -> (Vec<usize>, Option<RowSelection>) {
+    let (mut row_groups, mut selectors) = (Vec::new(), Vec::new());
+    let (mut start, mut next, mut skipped) = (0, 0, 0);
     for (index, row_group) in metadata.metadata().row_groups().iter().enumerate() {
         let end = start + u64::try_from(row_group.num_rows()).unwrap_or(0);
-        if start < range.end && range.start < end {
+        let mut at = start;
+        while let Some(range) = ranges.get(next).filter(|range| range.start < end) {
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from < to {
+                selectors.push(RowSelector::skip(in_memory(from - at)));
+                selectors.push(RowSelector::select(in_memory(to - from)));
+                skipped += from - at;
+                at = to;
+            }
+            if range.end > end {
+                break;
+            }
+            next += 1;
+        }
+        if at > start {
             row_groups.push(index);
-            first.get_or_insert(start);
+            selectors.push(RowSelector::skip(in_memory(end - at)));
+            skipped += end - at;
         }
         start = end;
     }
-    let skipped = range.start - first.unwrap_or(range.start);
-    let selected = range.end - range.start;
-    let all = (row_groups.iter()).map(|index| metadata.metadata().row_group(*index).num_rows()).sum::<i64>();
-    if u64::try_from(all).is_ok_and(|all| all == selected) {
-        return (row_groups, None);
-    }
-    let selectors = vec![RowSelector::skip(in_memory(skipped)), RowSelector::select(in_memory(selected))];
-    (row_groups, Some(selectors.into()))
+    (row_groups, (skipped > 0).then(|| selectors.into()))
 }
 
 /// How Parquet's reader asks for the headers of pages.

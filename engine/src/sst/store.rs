@@ -1,6 +1,6 @@
 //! Where the files of runs lie, and what is kept of them in memory.
 //!
-//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; decoded values.
+//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; rows and decoded values.
 //! Invariants: what is kept stays within its bytes, whatever the number of runs, row groups and columns; a footer that
 //! is dropped lives as long as someone reads with it and is decoded again when it is next needed. Runs never change
 //! and their ids are never given again, so what is kept is never stale.
@@ -15,8 +15,8 @@ use quick_cache::sync::Cache;
 use crate::config::KeptBytes;
 use crate::disk::api::Disk;
 use crate::error::Result;
+use crate::sst::kept::{KeptRows, Pieces, kept_rows, pieces};
 use crate::sst::meta::FileId;
-use crate::sst::values::{Pieces, pieces};
 
 /// Bytes in memory of a column's Arrow field and its place in the decoder, about.
 const FIELD_BYTES: usize = 512;
@@ -27,6 +27,7 @@ const FOOTERS: usize = 32;
 pub struct Store {
     disk: Arc<dyn Disk>,
     footers: Cache<FileId, ArrowReaderMetadata, FooterBytes>,
+    rows: KeptRows,
     pieces: Pieces,
 }
 
@@ -34,7 +35,7 @@ impl Store {
     /// The files on a disk.
     pub fn new(disk: Arc<dyn Disk>, kept: KeptBytes) -> Arc<Self> {
         let footers = Cache::with_weighter(FOOTERS, kept.footers as u64, FooterBytes);
-        Arc::new(Self { disk, footers, pieces: pieces(kept.values) })
+        Arc::new(Self { disk, footers, rows: kept_rows(kept.rows), pieces: pieces(kept.values) })
     }
 
     /// The disk.
@@ -59,6 +60,11 @@ impl Store {
         Ok(loaded)
     }
 
+    /// The rows that are kept.
+    pub fn rows(&self) -> &KeptRows {
+        &self.rows
+    }
+
     /// The values that are kept.
     pub fn pieces(&self) -> &Pieces {
         &self.pieces
@@ -70,6 +76,7 @@ impl fmt::Debug for Store {
         let (footers, bytes) = (self.footers.len(), self.footers.weight());
         let mut text = f.debug_struct("Store");
         text.field("footers", &footers).field("footer_bytes", &bytes);
+        text.field("row_bytes", &self.rows.weight());
         text.field("value_bytes", &self.pieces.weight()).finish_non_exhaustive()
     }
 }

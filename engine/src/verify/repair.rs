@@ -5,6 +5,7 @@
 //! checksums; it comes out with the digest that the manifest has of it, or it is not put in place. Deletion vectors are
 //! found again from the keys of all runs and committed as a new manifest.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use crate::config::Options;
@@ -123,7 +124,7 @@ fn write_keys(
     let metadata = load_metadata(&file, stored, files.rows)?;
     let all: Vec<usize> = (0..stored.fields().len()).collect();
     let mut writer = KeyIndexWriter::create(&**disk, staged)?;
-    for batch in SstRows::start(&file, &metadata, stored, 0..files.rows, &all, ROWS_AT_ONCE)? {
+    for batch in SstRows::start(&file, &metadata, stored, from_ref(&(0..files.rows)), &all, ROWS_AT_ONCE)? {
         let keys = table.codec.encode_batch(&batch?)?;
         if keys.first_disorder().is_some() {
             return Err(Error::corrupt(file.path(), Damage::KeyOrder { row: 0 }));

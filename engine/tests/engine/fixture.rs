@@ -14,9 +14,12 @@ use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Result;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
+use rustling_engine::read::key_range::KeyOrder;
+use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
+use rustling_engine::sst::counts::ReadCounts;
 
 /// Rows of one table by key. Of a table without a key they are numbered in the order they came, and the value says
 /// what was in both columns.
@@ -257,6 +260,28 @@ pub(crate) fn contents(db: &Database) -> Result<Tables> {
     contents_of(&db.snapshot())
 }
 
+/// Compares what was merged with what is found by key: all rows, the last one first; and each row, and keys beside it.
+fn check_by_key(table: &TableSnapshot, merged: &Rows) -> Result<()> {
+    let mut backward = Vec::new();
+    for batch in table.range(&KeyInterval::ALL, &[0, 1], KeyOrder::Descending, None)? {
+        backward.push(batch?);
+    }
+    let read = |batch: &RecordBatch| -> Vec<(i64, String)> {
+        let (keys, values) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1).as_string::<i32>());
+        (0..batch.num_rows()).map(|row| (keys.value(row), values.value(row).to_owned())).collect()
+    };
+    let backward: Vec<_> = backward.iter().flat_map(read).collect();
+    assert!(backward.iter().map(|(key, value)| (key, value)).eq(merged.iter().rev()), "{backward:?} is not {merged:?}");
+    let asked: Vec<i64> = merged.keys().flat_map(|key| [*key, key.wrapping_add(1)]).collect();
+    let found = table.get_many(&keys(&asked), &[0, 1], &mut ReadCounts::default())?;
+    let rows = read(&found.rows);
+    for (key, row) in asked.iter().zip(found.row_of) {
+        let row = row.map(|row| &rows[row as usize]);
+        assert_eq!(row, merged.get_key_value(key).map(|(key, value)| (*key, value.clone())).as_ref());
+    }
+    Ok(())
+}
+
 /// Everything in a snapshot, by merging all sources.
 pub(crate) fn contents_of(snapshot: &Snapshot) -> Result<Tables> {
     let mut tables = Tables::new();
@@ -274,6 +299,9 @@ pub(crate) fn contents_of(snapshot: &Snapshot) -> Result<Tables> {
                 };
                 assert_eq!(before, None, "key {key} came twice");
             }
+        }
+        if name != KEYLESS {
+            check_by_key(&table, &found)?;
         }
         tables.insert(name, found);
     }

@@ -5,6 +5,7 @@
 
 mod allocations;
 mod backup;
+mod by_key;
 mod backup_faults;
 mod compaction;
 mod crash;

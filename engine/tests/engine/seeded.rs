@@ -52,7 +52,11 @@ fn check_for(fault: SeededFault) -> &'static str {
         | SeededFault::DeletionFileReplaces
         | SeededFault::SupersededOfOtherRun
         | SeededFault::CompactionKeepsDead
-        | SeededFault::DeleteLeavesNoKeys => MODEL,
+        | SeededFault::DeleteLeavesNoKeys
+        | SeededFault::LookupSkipsDeleted
+        | SeededFault::KeptRowOfOtherRun
+        | SeededFault::RangePrefersOlder
+        | SeededFault::RangeEndsEarly => MODEL,
         SeededFault::DeleteWithoutRotation => ENDS,
         SeededFault::DeleteForgetsMeanwhile => DELETED,
         SeededFault::FoldForgetsOlder => FOLDED,

@@ -90,6 +90,22 @@ impl Ord for Key {
     }
 }
 
+impl Key {
+    /// How the first column of a key of two compares.
+    pub(crate) fn cmp_first(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::IntText(a, _), Self::IntText(b, _)) | (Self::DateBool(a, _), Self::DateBool(b, _)) => a.cmp(b),
+            (Self::TextInt(a, _), Self::TextInt(b, _)) => a.cmp(b),
+            _ => panic!("keys of one kind with two columns"),
+        }
+    }
+}
+
+/// The texts of a column.
+pub(crate) fn texts(column: &ArrayRef) -> Vec<String> {
+    column.as_string::<i32>().iter().map(|text| text.unwrap().to_owned()).collect()
+}
+
 impl KeyKind {
     /// A key from a small domain, so that keys meet again.
     pub(crate) fn random(self, random: &mut StdRng) -> Key {

@@ -93,6 +93,15 @@ impl KeyCodec {
         Ok(Self { table: table.to_owned(), columns, stored_count, width })
     }
 
+    /// The codec of the first `columns` columns of the key alone: what it encodes is what the keys with these values begin
+    /// with.
+    #[must_use]
+    pub fn prefix(&self, columns: usize) -> Self {
+        let columns: Vec<KeyColumn> = self.columns.iter().take(columns).cloned().collect();
+        let width = columns.iter().map(|column| column.form.width()).sum();
+        Self { table: self.table.clone(), columns, stored_count: self.stored_count, width }
+    }
+
     /// Bytes of every key, if all keys have one width.
     pub fn width(&self) -> Option<usize> {
         self.width

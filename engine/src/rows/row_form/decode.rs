@@ -33,6 +33,33 @@ impl RowForm {
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(Damage::Arrow)
     }
 
+    /// Some columns of some rows; `projection` holds their ascending indexes. What lies behind them is not looked at.
+    ///
+    /// # Errors
+    /// As [`RowForm::decode`].
+    pub fn decode_columns<'a>(
+        &self,
+        rows: impl ExactSizeIterator<Item = &'a [u8]>,
+        projection: &[usize],
+    ) -> Result<RecordBatch, Damage> {
+        if projection.len() == self.forms.len() {
+            return self.decode(rows);
+        }
+        let mut rows: Vec<Row<'a>> = rows.map(|bytes| self.start(bytes)).collect::<Result<_, _>>()?;
+        let mut columns = Vec::with_capacity(projection.len());
+        let end = projection.last().map_or(0, |last| last + 1);
+        for (index, form) in self.forms.iter().enumerate().take(end) {
+            if projection.binary_search(&index).is_ok() {
+                columns.push(decode_column(*form, self.schema.field(index), index, &mut rows)?);
+            } else {
+                (rows.iter_mut().filter(|row| !row.is_null(index))).try_for_each(|row| row.skip(*form))?;
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let schema = Arc::new(self.schema.project(projection).map_err(Damage::Arrow)?);
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(Damage::Arrow)
+    }
+
     /// Takes the null bitmap off a row.
     fn start<'a>(&self, bytes: &'a [u8]) -> Result<Row<'a>, Damage> {
         let mut row = Row { nulls: &[], rest: bytes };
@@ -79,6 +106,17 @@ impl<'a> Row<'a> {
         let width = size_of::<T>();
         let bytes = self.take(width, "number")?;
         T::from_little(bytes).map(T::raw).ok_or(Damage::Field { field: "number", value: width as u64 })
+    }
+
+    /// Passes over a value of a form.
+    fn skip(&mut self, form: Physical) -> Result<(), Damage> {
+        match form {
+            Physical::Boolean => self.take(1, "boolean"),
+            Physical::Native(native) => self.take(native.width(), "number"),
+            Physical::FixedSizeBinary(width) => self.take(width, "value"),
+            Physical::Bytes(_) | Physical::Nested => self.byte_string(),
+        }
+        .map(drop)
     }
 
     /// A byte string with its length before it.

@@ -74,6 +74,11 @@ impl RowForm {
         Ok(Self { schema, forms })
     }
 
+    /// The columns of its rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// Bytes of the null bitmap that every row starts with.
     pub(super) fn bitmap_bytes(&self) -> usize {
         self.forms.len().div_ceil(8)

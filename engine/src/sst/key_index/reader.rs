@@ -24,6 +24,17 @@ use crate::sst::verified_file::open_exact;
 /// Key blocks of every group but the last.
 const GROUP_BLOCKS: u64 = (GROUP_KEYS / BLOCK_KEYS) as u64;
 
+/// What a key index says of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Its row.
+    Row(u64),
+    /// It is not there: the filter said so, and no key block was looked at.
+    Denied,
+    /// It is not there: it lies outside of the keys, or is not in its block.
+    Absent,
+}
+
 /// The key index of a run.
 #[derive(Debug)]
 pub struct KeyIndex {
@@ -128,22 +139,18 @@ impl KeyIndex {
     ///
     /// # Errors
     /// The file is damaged on the way to it.
-    pub fn find(&self, key: &[u8]) -> Result<Option<u64>> {
-        let Some(block) = self.candidate(key)? else {
-            return Ok(None);
-        };
-        match self.rank_in(block, &self.block(block)?, key, 0)? {
-            Rank::Found(row) => Ok(Some(row)),
-            Rank::Absent(_) => Ok(None),
+    pub fn find(&self, key: &[u8]) -> Result<Found> {
+        if !self.key_range.as_ref().is_some_and(|range| range.contains(key)) {
+            return Ok(Found::Absent);
         }
-    }
-
-    /// Whether a key may be there: never `false` for a key that is, seldom `true` for one that is not.
-    ///
-    /// # Errors
-    /// The file is damaged on the way to it.
-    pub fn may_contain(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.candidate(key)?.is_some())
+        let Some(block) = self.block_of(key, 0)? else { return Ok(Found::Absent) };
+        if !self.filter_may_contain(block, key)? {
+            return Ok(Found::Denied);
+        }
+        match self.rank_in(block, &self.block(block)?, key, 0)? {
+            Rank::Found(row) => Ok(Found::Row(row)),
+            Rank::Absent(_) => Ok(Found::Absent),
+        }
     }
 
     /// How many keys are less than this one, which may have any length.
@@ -156,14 +163,16 @@ impl KeyIndex {
     }
 
     /// Calls `visit` with (index of the probe, row) for each of the ascending probes that is there. Probes close to
-    /// each other share their way; those alone in their block ask its filter first.
+    /// each other share their way; those alone in their block ask its filter first. Gives the number of those to which
+    /// it said no.
     ///
     /// # Errors
     /// The file is damaged on the way to one of them; `visit` may have been called before.
-    pub fn find_sorted(&self, probes: &Keys, mut visit: impl FnMut(usize, u64)) -> Result<()> {
+    pub fn find_sorted(&self, probes: &Keys, mut visit: impl FnMut(usize, u64)) -> Result<u64> {
         let Some(range) = &self.key_range else {
-            return Ok(());
+            return Ok(0);
         };
+        let mut denied = 0;
         let (Ok(first) | Err(first)) = probes.position(&range.min);
         let mut current = 0;
         // The block that the probe before this one was looked for in, and where in it.
@@ -179,7 +188,10 @@ impl KeyIndex {
             current = block;
             let (parsed, from) = match &mut open {
                 Some((number, parsed, from)) if *number == block => (parsed, from),
-                _ if !self.filter_may_contain(block, key)? => continue,
+                _ if !self.filter_may_contain(block, key)? => {
+                    denied += 1;
+                    continue;
+                }
                 _ => {
                     let (_, parsed, from) = open.insert((block, self.block(block)?, 0));
                     (parsed, from)
@@ -192,7 +204,7 @@ impl KeyIndex {
                 visit(probe, row);
             }
         }
-        Ok(())
+        Ok(denied)
     }
 
     /// The keys of a range of rows. O(keys).
@@ -243,17 +255,6 @@ impl KeyIndex {
             return Err(Error::corrupt_at(&*self.path, self.entry(block) + 8, damage));
         }
         self.slice(base + start..base + end, "fence")
-    }
-
-    /// The block that may hold a key by range and filter.
-    fn candidate(&self, key: &[u8]) -> Result<Option<u64>> {
-        if !self.key_range.as_ref().is_some_and(|range| range.contains(key)) {
-            return Ok(None);
-        }
-        match self.block_of(key, 0)? {
-            Some(block) if self.filter_may_contain(block, key)? => Ok(Some(block)),
-            _ => Ok(None),
-        }
     }
 
     /// The last block whose fence is not greater than the key. That of block `from` is known not to be, unless it is

@@ -1,5 +1,6 @@
 //! Damaged files give typed errors or the very same answers, whatever is wrong with them.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -274,7 +275,7 @@ fn a_page_that_claims_gigabytes_is_refused_before_they_are_allocated() {
         let file = Arc::new(VerifiedFile::open(&*disk, path, bad.len() as u64, checksums).unwrap());
         let schema = rows.schema.stored();
         let loaded = load_metadata(&file, schema, meta.rows).unwrap();
-        let mut read = SstRows::start(&file, &loaded, schema, 0..meta.rows, &[column], 100).unwrap();
+        let mut read = SstRows::start(&file, &loaded, schema, from_ref(&(0..meta.rows)), &[column], 100).unwrap();
         let refused = read.next().unwrap();
         let named = matches!(
             &refused,

@@ -22,9 +22,11 @@ use crate::error::Result;
 use crate::id::{RunId, TableId};
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
+use crate::sst::counts::ReadCounts;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
 use crate::sst::store::Store;
+use crate::sst::table_file::Access;
 use crate::sst::writer::{Encoder, SstWriter};
 
 const TABLE: TableId = TableId(4);
@@ -36,6 +38,11 @@ fn disk() -> Arc<dyn Disk> {
         disk.create_dir(&folder).unwrap();
     }
     Arc::new(disk)
+}
+
+/// One row, as it is looked up.
+fn row(sst: &Sst, position: u64, projection: &[usize]) -> Result<RecordBatch> {
+    sst.rows_at(&[position], projection, Access::Keys, &mut ReadCounts::default())
 }
 
 fn pool(threads: usize) -> Arc<ThreadPool> {
@@ -94,7 +101,7 @@ impl Rows {
     }
 
     fn open(&self, disk: &Arc<dyn Disk>, meta: &SstMeta) -> Result<Sst> {
-        self.open_in(&Store::new(disk.clone(), KeptBytes { footers: 1 << 20, values: 1 << 20 }), meta)
+        self.open_in(&Store::new(disk.clone(), KeptBytes { footers: 1 << 20, rows: 1 << 20, values: 1 << 20 }), meta)
     }
 
     fn open_in(&self, store: &Arc<Store>, meta: &SstMeta) -> Result<Sst> {

@@ -1,12 +1,13 @@
-//! Decoded values of runs, kept for the next lookup near by.
+//! Rows and decoded values of runs, kept for the next lookup.
 //!
-//! In: a column of a file, a row. Out: its values in the rows around it.
+//! In: a row of a file; a column of a file, a row. Out: the row in row form; the column's values in the rows around it.
 //! Invariants: what is kept stays within its bytes. Runs never change and their ids are never given again, so it is never
 //! stale. What is read once does not drive out what is read often.
-//! How: a piece has so many rows that decoding it costs little more than finding the one row, which is mostly
-//! decompressing its page; each column is by itself, so a lookup of some columns decodes those.
+//! How: keys that are looked up again and again lie anywhere, so what is kept for them is the row alone, in the fewest
+//! bytes; for keys near by it is a piece, of so many rows that decoding it costs little more than finding the one row,
+//! which is mostly decompressing its page. In a piece each column is by itself, so a lookup of some columns decodes those.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use quick_cache::Weighter;
@@ -25,6 +26,12 @@ pub const PIECE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a typical piece of a column, by which the cache is laid out.
 const COLUMN_BYTES: usize = 4 << 10;
 
+/// Bytes of a typical row, by which the cache is laid out.
+const ROW_BYTES: usize = 256;
+
+/// Bytes that a row takes beside its own, about: its id, twice, its counts and its place in the cache.
+const ENTRY_BYTES: usize = 96;
+
 /// The values of a column in the rows of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PieceId {
@@ -36,11 +43,39 @@ pub struct PieceId {
     pub piece: u64,
 }
 
-/// The rows of the piece that has a row, in a file with so many.
-pub fn piece_of(row: u64, rows: u64) -> (u64, Range<u64>) {
-    let piece = row / PIECE_ROWS as u64;
-    let first = piece * PIECE_ROWS as u64;
-    (piece, first..rows.min(first + PIECE_ROWS as u64))
+/// The piece that has a row.
+pub fn piece_of(row: u64) -> u64 {
+    row / PIECE_ROWS as u64
+}
+
+/// A row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowId {
+    /// The file.
+    pub file: FileId,
+    /// Its position there.
+    pub row: u64,
+}
+
+/// A row in row form.
+pub type KeptRow = Arc<[u8]>;
+
+/// The rows that are kept.
+pub type KeptRows = Cache<RowId, KeptRow, RowBytes>;
+
+/// No rows yet, and at most so many bytes of them.
+pub fn kept_rows(bytes: usize) -> KeptRows {
+    Cache::with_weighter(bytes / ROW_BYTES, bytes as u64, RowBytes)
+}
+
+/// Bytes in memory of a row.
+#[derive(Clone, Debug)]
+pub struct RowBytes;
+
+impl Weighter<RowId, KeptRow> for RowBytes {
+    fn weight(&self, _: &RowId, row: &KeptRow) -> u64 {
+        (row.len() + ENTRY_BYTES) as u64
+    }
 }
 
 /// The pieces that are kept.

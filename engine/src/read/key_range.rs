@@ -1,0 +1,313 @@
+//! The rows of a key range in key order, either way.
+//!
+//! In: a snapshot, an interval of keys, columns, an order, a limit. Out: batches.
+//! Invariants: keys alone decide which row is the newest, never deletion vectors. Who stops early has read little: a step
+//! takes a part of the interval in which no source has more than so many keys, few at first, and only the rows that win
+//! are read. A step's rows stay within [`STEP_BYTES`], unless a single one has more.
+//! How: where a step ends is the nearest of the keys that lie so many keys away in their sources, so that going either
+//! way takes the same few lines; there is no other state than what is left of the interval.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use crate::error::Result;
+use crate::memtable::chunk::ChunkView;
+use crate::memtable::visible::VisibleChunk;
+use crate::read::fetch::fetch;
+use crate::read::locate::Place;
+use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
+use crate::read::source::KeyInterval;
+use crate::rows::change::DELETED;
+use crate::rows::keys::Keys;
+use crate::seeded::{SeededFault, makes};
+use crate::sst::counts::ReadCounts;
+use crate::sst::table_file::Access;
+use crate::version::run::Run;
+
+/// Keys of a source that the first step takes, at least.
+const STEP_KEYS_MIN: usize = 64;
+/// Keys of a source that a step takes, at most: so many that a page is seldom decoded for more than one step.
+const STEP_KEYS_MAX: usize = 65_536;
+/// How much more each step takes than the one before.
+const STEP_GROWTH: usize = 8;
+/// Bytes of the rows that a source gives to a step, about.
+const STEP_BYTES: usize = 16 << 20;
+
+/// In which order rows come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// The least key first.
+    Ascending,
+    /// The greatest key first.
+    Descending,
+}
+
+/// What knows keys.
+#[derive(Debug)]
+enum KeySource {
+    /// A chunk in memory.
+    Chunk(ChunkView),
+    /// The rows of a run, by its index in the version.
+    Rows(usize, Arc<Run>),
+    /// The keys that a run deletes.
+    Deleted(Arc<Keys>),
+}
+
+/// The keys of a source in a part of the interval, and what they stand for.
+enum PartKeys {
+    Chunk(VisibleChunk, Range<usize>),
+    Rows { run: usize, first: u64, keys: Keys },
+    Deleted(Arc<Keys>, Range<usize>),
+}
+
+/// Rows in key order, as batches of the user's columns that are wanted.
+#[derive(Debug)]
+pub struct KeyRange {
+    snapshot: TableSnapshot,
+    /// Newest first.
+    sources: Vec<KeySource>,
+    /// What is left of the interval.
+    left: Option<KeyInterval>,
+    projection: Vec<usize>,
+    order: KeyOrder,
+    /// Rows that may still come.
+    room: usize,
+    step_keys: usize,
+    step_keys_max: usize,
+    /// Rows that were read and not given yet.
+    ready: Option<RecordBatch>,
+    counts: ReadCounts,
+}
+
+impl KeyRange {
+    /// The rows of an interval.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; [`crate::error::Error::SnapshotTooOld`]; the disk's.
+    pub fn new(
+        snapshot: &TableSnapshot,
+        interval: &KeyInterval,
+        projection: &[usize],
+        order: KeyOrder,
+        limit: Option<usize>,
+    ) -> Result<Self> {
+        let sources = sources(snapshot, interval)?;
+        let room = limit.unwrap_or(usize::MAX);
+        let step_keys_max = step_keys_max(&sources, projection)?;
+        // Some keys more than rows are wanted: others may be superseded.
+        let step_keys = limit.map_or(0, |limit| limit + limit / 4).clamp(STEP_KEYS_MIN, STEP_KEYS_MAX);
+        Ok(Self {
+            snapshot: snapshot.clone(),
+            sources,
+            left: (room > 0 && !interval.is_empty()).then(|| interval.clone()),
+            projection: projection.to_vec(),
+            order,
+            room,
+            step_keys: step_keys.min(step_keys_max),
+            step_keys_max,
+            ready: None,
+            counts: ReadCounts::default(),
+        })
+    }
+
+    /// What reading took so far.
+    pub fn counts(&self) -> ReadCounts {
+        self.counts
+    }
+
+    /// Reads the next part of the interval; `None` if nothing is left.
+    fn step(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(left) = self.left.take() else { return Ok(None) };
+        let (part, rest) = self.cut(left)?;
+        let mut places = self.places(&part)?;
+        if self.order == KeyOrder::Descending {
+            places.reverse();
+        }
+        places.truncate(self.room);
+        self.room -= places.len();
+        self.left = rest.filter(|_| self.room > 0 && !makes(SeededFault::RangeEndsEarly));
+        self.step_keys = self.step_keys.saturating_mul(STEP_GROWTH).min(self.step_keys_max);
+        fetch(&self.snapshot, &places, &self.projection, Access::Range, &mut self.counts).map(Some)
+    }
+
+    /// The part of the interval that comes next, and what is left behind it.
+    fn cut(&self, left: KeyInterval) -> Result<(KeyInterval, Option<KeyInterval>)> {
+        let from_end = self.order == KeyOrder::Descending;
+        let mut cuts = Vec::new();
+        for source in &self.sources {
+            cuts.extend(source.nth_key(&left, self.step_keys, from_end)?);
+        }
+        let cut = if from_end { cuts.into_iter().max() } else { cuts.into_iter().min() };
+        let Some(cut) = cut else { return Ok((left, None)) };
+        let KeyInterval { start, end } = left;
+        Ok(if from_end {
+            let part = KeyInterval { start: Bound::Excluded(cut.clone()), end };
+            (part, Some(KeyInterval { start, end: Bound::Included(cut) }))
+        } else {
+            let part = KeyInterval { start, end: Bound::Excluded(cut.clone()) };
+            (part, Some(KeyInterval { start: Bound::Included(cut), end }))
+        })
+    }
+
+    /// Where the newest rows of a part are, in ascending order of their keys.
+    fn places(&self, part: &KeyInterval) -> Result<Vec<Place>> {
+        let mut parts = Vec::with_capacity(self.sources.len());
+        for source in &self.sources {
+            let keys = source.keys(part)?;
+            if keys.len() > 0 {
+                parts.push(keys);
+            }
+        }
+        if makes(SeededFault::RangePrefersOlder) {
+            parts.reverse();
+        }
+        // On top the least key, of equal ones the newest.
+        let mut heap: BinaryHeap<Reverse<(&[u8], usize, usize)>> =
+            parts.iter().enumerate().map(|(rank, part)| Reverse((part.key(0), rank, 0))).collect();
+        let (mut places, mut before) = (Vec::new(), None);
+        while let Some(Reverse((mut key, rank, mut at))) = heap.pop() {
+            let part = &parts[rank];
+            loop {
+                if before != Some(key) {
+                    places.extend(part.place(at));
+                    before = Some(key);
+                }
+                at += 1;
+                if at == part.len() {
+                    break;
+                }
+                key = part.key(at);
+                let next = Reverse((key, rank, at));
+                if heap.peek().is_some_and(|top| *top > next) {
+                    heap.push(next);
+                    break;
+                }
+            }
+        }
+        Ok(places)
+    }
+}
+
+impl Iterator for KeyRange {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(ready) = self.ready.take() {
+                let rows = ready.num_rows().min(SCAN_BATCH_ROWS);
+                if rows < ready.num_rows() {
+                    self.ready = Some(ready.slice(rows, ready.num_rows() - rows));
+                }
+                return Some(Ok(ready.slice(0, rows)));
+            }
+            match self.step() {
+                Ok(None) => return None,
+                Ok(Some(batch)) => self.ready = Some(batch).filter(|batch| batch.num_rows() > 0),
+                Err(error) => {
+                    self.left = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// The sources that may know keys of an interval, newest first.
+fn sources(snapshot: &TableSnapshot, interval: &KeyInterval) -> Result<Vec<KeySource>> {
+    let table = snapshot.table();
+    let mut sources = Vec::new();
+    for memtable in &table.memtables {
+        sources.extend(memtable.chunks(snapshot.seq())?.into_iter().map(KeySource::Chunk));
+    }
+    for (index, run) in table.version.runs().iter().enumerate() {
+        if !run.key_bounds().is_some_and(|bounds| interval.touches(bounds)) {
+            continue;
+        }
+        if run.rows() > 0 {
+            sources.push(KeySource::Rows(index, run.clone()));
+        }
+        let deleted = run.deleted(&table.codec)?;
+        if !deleted.is_empty() {
+            sources.push(KeySource::Deleted(deleted));
+        }
+    }
+    Ok(sources)
+}
+
+/// Keys that a step may take of each source, so that their rows fit into memory.
+fn step_keys_max(sources: &[KeySource], projection: &[usize]) -> Result<usize> {
+    let mut row_bytes = 1;
+    for source in sources {
+        row_bytes = row_bytes.max(match source {
+            KeySource::Rows(_, run) => run.sst().row_bytes(projection)?,
+            KeySource::Chunk(_) | KeySource::Deleted(_) => 1,
+        });
+    }
+    Ok((STEP_BYTES / row_bytes).clamp(1, STEP_KEYS_MAX))
+}
+
+impl KeySource {
+    /// A key before which, or behind which if `from_end`, so many of its keys lie in an interval.
+    fn nth_key(&self, interval: &KeyInterval, count: usize, from_end: bool) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::Chunk(chunk) => chunk.nth_key(interval.bounds(), count, from_end),
+            Self::Deleted(keys) => {
+                let positions = keys.within(interval.bounds());
+                Ok(keys.nth(&positions, count, from_end).map(<[u8]>::to_vec))
+            }
+            Self::Rows(_, run) => {
+                let mut rows = interval.rows(run.sst().key_index())?;
+                let row = if from_end { rows.nth_back(count) } else { rows.nth(count) };
+                let Some(row) = row else { return Ok(None) };
+                Ok(run.sst().key_index().read(row..row + 1)?.first().map(<[u8]>::to_vec))
+            }
+        }
+    }
+
+    /// Its keys in a part.
+    fn keys(&self, part: &KeyInterval) -> Result<PartKeys> {
+        Ok(match self {
+            Self::Chunk(chunk) => {
+                let (changes, positions) = chunk.within(part.bounds())?;
+                PartKeys::Chunk(changes, positions)
+            }
+            Self::Deleted(keys) => PartKeys::Deleted(keys.clone(), keys.within(part.bounds())),
+            Self::Rows(run, files) => {
+                let rows = part.rows(files.sst().key_index())?;
+                PartKeys::Rows { run: *run, first: rows.start, keys: files.sst().key_index().read(rows)? }
+            }
+        })
+    }
+}
+
+impl PartKeys {
+    fn len(&self) -> usize {
+        match self {
+            Self::Chunk(_, positions) | Self::Deleted(_, positions) => positions.len(),
+            Self::Rows { keys, .. } => keys.len(),
+        }
+    }
+
+    fn key(&self, at: usize) -> &[u8] {
+        match self {
+            Self::Chunk(changes, positions) => changes.keys.get(positions.start + at),
+            Self::Deleted(keys, positions) => keys.get(positions.start + at),
+            Self::Rows { keys, .. } => keys.get(at),
+        }
+    }
+
+    /// Where the row of a key is; `None` if it is deleted.
+    fn place(&self, at: usize) -> Option<Place> {
+        match self {
+            Self::Chunk(changes, positions) => Some(changes.rows[positions.start + at])
+                .filter(|row| *row != DELETED)
+                .map(|row| Place::Changes(changes.clone(), row)),
+            Self::Rows { run, first, .. } => Some(Place::Run(*run, first + at as u64)),
+            Self::Deleted(..) => None,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a table answers by key, beside a model: single keys, many keys, ranges either way, prefixes.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use arrow::array::RecordBatch;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rustling_engine::read::key_range::KeyOrder;
+use rustling_engine::read::snapshot::TableSnapshot;
+use rustling_engine::read::source::KeyInterval;
+use rustling_engine::sst::counts::ReadCounts;
+
+use crate::typed::{Key, KeyKind, Value};
+
+type Rows = BTreeMap<Key, Value>;
+
+/// Reads random keys and ranges of a table that holds the model's rows.
+pub(crate) fn check_random(kind: KeyKind, table: &TableSnapshot, model: &Rows, random: &mut StdRng) {
+    check_keys(kind, table, model, random);
+    let (a, b) = (kind.random(random), kind.random(random));
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    let (start, end) = (kind.keys(std::slice::from_ref(&low)), kind.keys(std::slice::from_ref(&high)));
+    for (start, end, want) in [
+        (Bound::Included(&start), Bound::Included(&end), (Bound::Included(&low), Bound::Included(&high))),
+        (Bound::Excluded(&start), Bound::Unbounded, (Bound::Excluded(&low), Bound::Unbounded)),
+        (Bound::Unbounded, Bound::Excluded(&end), (Bound::Unbounded, Bound::Excluded(&high))),
+    ] {
+        let interval = table.key_range(start, end).unwrap();
+        let want: Vec<_> = model.range(want).map(|(key, value)| (key.clone(), value.clone())).collect();
+        check_range(kind, table, &interval, want, random);
+    }
+    check_prefixes(kind, table, model, &low, random);
+}
+
+/// All rows either way.
+pub(crate) fn check_all(kind: KeyKind, table: &TableSnapshot, want: &[(Key, Value)]) {
+    for order in [KeyOrder::Ascending, KeyOrder::Descending] {
+        assert_eq!(
+            in_order(kind, table, &KeyInterval::ALL, order, None),
+            reversed_if(want.to_vec(), order),
+            "{order:?}"
+        );
+    }
+    let keys: Vec<Key> = want.iter().map(|(key, _)| key.clone()).collect();
+    let all = table.get_many(&kind.keys(&keys), &table.user_projection(), &mut ReadCounts::default()).unwrap();
+    assert_eq!(kind.read(&all.rows), want);
+}
+
+fn check_keys(kind: KeyKind, table: &TableSnapshot, model: &Rows, random: &mut StdRng) {
+    let keys: Vec<Key> = (0..random.random_range(1..20)).map(|_| kind.random(random)).collect();
+    for key in keys.iter().take(3) {
+        let row = table.get(&kind.keys(std::slice::from_ref(key))).unwrap();
+        let found = row.map(|row| kind.read(&row).swap_remove(0).1);
+        assert_eq!(found.as_ref(), model.get(key), "{key:?}");
+    }
+    let mut counts = ReadCounts::default();
+    let found = table.get_many(&kind.keys(&keys), &table.user_projection(), &mut counts).unwrap();
+    let rows = kind.read(&found.rows);
+    let found: Vec<Option<&Value>> = found.row_of.iter().map(|row| row.map(|row| &rows[row as usize].1)).collect();
+    let want: Vec<Option<&Value>> = keys.iter().map(|key| model.get(key)).collect();
+    assert_eq!(found, want, "{keys:?}");
+    assert_eq!(rows.len(), want.iter().flatten().count(), "no other rows");
+    let there = table.contains_many(&kind.keys(&keys), &mut counts).unwrap();
+    assert!(there.iter().eq(want.iter().map(Option::is_some).collect::<Vec<_>>().iter()));
+    // The text alone, which lies behind the key.
+    let text = table.user_projection().len() - 1;
+    let texts = table.get_many(&kind.keys(&keys), &[text], &mut counts).unwrap().rows;
+    let all: Vec<_> = want.iter().flatten().map(|value| value.text.clone()).collect();
+    assert_eq!(crate::typed::texts(texts.column(0)), all);
+}
+
+fn check_range(
+    kind: KeyKind,
+    table: &TableSnapshot,
+    interval: &KeyInterval,
+    want: Vec<(Key, Value)>,
+    random: &mut StdRng,
+) {
+    let order = [KeyOrder::Ascending, KeyOrder::Descending][random.random_range(0..2)];
+    let limit = [None, Some(0), Some(1), Some(random.random_range(0..want.len() + 3))][random.random_range(0..4)];
+    assert!(table.keys_in(interval).unwrap() >= want.len() as u64);
+    let mut want = reversed_if(want, order);
+    want.truncate(limit.unwrap_or(usize::MAX));
+    assert_eq!(in_order(kind, table, interval, order, limit), want, "{order:?} {limit:?}");
+    let numbers = table.range(interval, &[], order, limit).unwrap();
+    assert_eq!(numbers.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), want.len(), "no column");
+}
+
+/// Bounds of the first key column alone.
+fn check_prefixes(kind: KeyKind, table: &TableSnapshot, model: &Rows, key: &Key, random: &mut StdRng) {
+    if kind.names().len() < 2 {
+        return;
+    }
+    let keys = kind.keys(std::slice::from_ref(key));
+    let prefix: RecordBatch = keys.project(&[0]).unwrap();
+    let against = |test: fn(std::cmp::Ordering) -> bool| -> Vec<(Key, Value)> {
+        let rows = model.iter().filter(|(other, _)| test(other.cmp_first(key)));
+        rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    for (start, end, want) in [
+        (Bound::Included(&prefix), Bound::Included(&prefix), against(std::cmp::Ordering::is_eq)),
+        (Bound::Excluded(&prefix), Bound::Unbounded, against(std::cmp::Ordering::is_gt)),
+        (Bound::Included(&prefix), Bound::Unbounded, against(std::cmp::Ordering::is_ge)),
+        (Bound::Unbounded, Bound::Excluded(&prefix), against(std::cmp::Ordering::is_lt)),
+        (Bound::Unbounded, Bound::Included(&prefix), against(std::cmp::Ordering::is_le)),
+    ] {
+        let interval = table.key_range(start, end).unwrap();
+        check_range(kind, table, &interval, want, random);
+    }
+}
+
+fn in_order(
+    kind: KeyKind,
+    table: &TableSnapshot,
+    interval: &KeyInterval,
+    order: KeyOrder,
+    limit: Option<usize>,
+) -> Vec<(Key, Value)> {
+    let range = table.range(interval, &table.user_projection(), order, limit).unwrap();
+    range.flat_map(|batch| kind.read(&batch.unwrap())).collect()
+}
+
+fn reversed_if(mut rows: Vec<(Key, Value)>, order: KeyOrder) -> Vec<(Key, Value)> {
+    if order == KeyOrder::Descending {
+        rows.reverse();
+    }
+    rows
+}
