@@ -15,8 +15,6 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use rustling_engine::backup::file::BackupOptions;
-use rustling_engine::backup::run::{Backup, BackupReport};
 use rustling_engine::config::Options;
 use rustling_engine::database::{Database, Snapshot};
 use rustling_engine::disk::api::Disk;
@@ -25,16 +23,16 @@ use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error as EngineError;
 use rustling_engine::id::{SeqNo, TableId};
 use rustling_engine::load::run::{LoadOptions, LoadReport};
+use rustling_engine::read::lookup::FoundRows;
 use rustling_engine::recover::OpenReport;
 use rustling_engine::report::DatabaseReport;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::BatchSource;
-use rustling_engine::verify::check::{VerifyReport, verify};
-use rustling_engine::verify::repair::{RepairReport, repair};
+use rustling_engine::sst::counts::ReadCounts;
 use rustling_table_provider::catalog::RustlingCatalog;
 use rustling_table_provider::statement::{Statement, parse};
 use rustling_table_provider::table::RustlingTable;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::error::{Error, Result};
 use crate::export::{ExportReport, write_parquet};
@@ -195,6 +193,29 @@ impl Db {
         Ok(self.engine.snapshot().table(table)?.get(key)?)
     }
 
+    /// The rows with some keys, given as a batch of the key columns in key order, in any order.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use rustling_db::Db;
+    /// # use rustling_db::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    /// # let db = Db::in_memory()?;
+    /// let ids = |ids: Vec<i64>| RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(ids)) as ArrayRef)]);
+    /// db.create_table("t", &ids(vec![])?.schema(), &["id"])?;
+    /// db.upsert("t", ids(vec![1, 2, 3])?)?;
+    /// let found = db.get_many("t", &ids(vec![3, 7, 1])?)?;
+    /// assert_eq!(found.rows, ids(vec![3, 1])?);
+    /// assert_eq!(found.row_of, [Some(0), None, Some(1)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    pub fn get_many(&self, table: &str, keys: &RecordBatch) -> Result<FoundRows> {
+        let table = self.engine.snapshot().table(table)?;
+        Ok(table.get_many(keys, &table.user_projection(), &mut ReadCounts::default())?)
+    }
+
     /// Runs SQL text and gives the rows of its last statement.
     ///
     /// # Errors
@@ -239,6 +260,11 @@ impl Db {
         let stream = runtime
             .block_on(async { statement.execute(&self.context).await?.execute_stream().await.map_err(Error::from) })?;
         Ok(Rows::new(runtime.handle().clone(), stream))
+    }
+
+    /// The runtime that queries run in.
+    pub(crate) fn handle(&self) -> Result<Handle> {
+        Ok(self.runtime()?.handle().clone())
     }
 
     fn runtime(&self) -> Result<&Runtime> {
@@ -307,109 +333,6 @@ impl Db {
         Ok(self.engine.compact(table)?)
     }
 
-    /// Makes a backup: a database of its own, with what every table holds now, in a folder that is missing or empty.
-    /// Other threads may read and write meanwhile.
-    ///
-    /// Within one file system files are linked: that takes no space and hardly any time but that of reading them once,
-    /// to check them. Linked files share their bytes with the database, so such a backup is safe from what is done to
-    /// the database, and not from a failing disk. Into another file system files are copied. [`Db::backup_with`]
-    /// chooses. To go back, open the backup as it is, or keep it and [`Db::restore`] it.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    ///
-    /// use rustling_db::Db;
-    /// use rustling_db::arrow::array::{ArrayRef, Int64Array, RecordBatch};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let folder = folder.path();
-    /// let db = Db::open(folder.join("live"))?;
-    /// let ids = Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
-    /// let rows = RecordBatch::try_from_iter([("id", ids)])?;
-    /// db.create_table("t", &rows.schema(), &["id"])?;
-    /// db.upsert("t", rows)?;
-    /// let report = db.backup(folder.join("backup"))?;
-    /// assert_eq!(report.tables, 1);
-    ///
-    /// db.drop_table("t")?; // by mistake
-    /// db.close()?;
-    /// Db::restore(folder.join("backup"), folder.join("restored"))?;
-    /// let restored = Db::open(folder.join("restored"))?;
-    /// assert_eq!(restored.sql("SELECT * FROM t")?[0].num_rows(), 3);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// A folder that holds something; a damaged file; the system's. What was made of the backup is removed then. A
-    /// process that dies meanwhile leaves a folder that says so when it is opened; the next backup into it starts over.
-    pub fn backup(&self, folder: impl AsRef<Path>) -> Result<BackupReport> {
-        self.backup_with(folder, BackupOptions::default())
-    }
-
-    /// As [`Db::backup`], and chooses whether files may be linked, and whether linked files are checked.
-    ///
-    /// # Errors
-    /// As [`Db::backup`].
-    pub fn backup_with(&self, folder: impl AsRef<Path>, options: BackupOptions) -> Result<BackupReport> {
-        Ok(self.engine.backup(local_disk(folder.as_ref())?, options)?)
-    }
-
-    /// As [`Db::backup_with`], without blocking a thread of the caller's runtime.
-    ///
-    /// # Errors
-    /// As [`Db::backup`].
-    pub async fn backup_async(&self, folder: impl AsRef<Path>, options: BackupOptions) -> Result<BackupReport> {
-        let (engine, disk) = (self.engine.clone(), local_disk(folder.as_ref())?);
-        let made = tokio::task::spawn_blocking(move || engine.backup(disk, options)).await;
-        Ok(made.map_err(|_| EngineError::ThreadPanicked { thread: "backup" })??)
-    }
-
-    /// Copies a backup, or any database that nobody has open, into a folder that is missing or empty. Every file is
-    /// checked and none is linked, so the two have nothing in common; the backup is not changed.
-    ///
-    /// # Errors
-    /// A folder without a database; one that holds something already; damaged files; the system's. Nothing is left in
-    /// the new folder then.
-    pub fn restore(backup: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<BackupReport> {
-        let (from, to) = (local_disk(backup.as_ref())?, local_disk(folder.as_ref())?);
-        let options = DbOptions::default().engine();
-        Ok(Backup::of_closed(from, to, &options, BackupOptions { link: false, verify: true })?.finish()?)
-    }
-
-    /// Checks a database that nobody has open, or one table of it: every byte of its files, keys against rows, dead rows
-    /// against keys, what a scan gives against a merge of everything. Changes nothing.
-    ///
-    /// ```
-    /// # use rustling_db::{Db, DbOptions};
-    /// # use rustling_db::arrow::datatypes::{DataType, Field, Schema};
-    /// # let folder = tempfile::tempdir()?;
-    /// let db = Db::open(folder.path())?;
-    /// db.create_table("t", &Schema::new(vec![Field::new("id", DataType::Int64, false)]), &["id"])?;
-    /// db.sql("INSERT INTO t VALUES (1), (2)")?;
-    /// db.close()?;
-    /// let report = Db::verify(folder.path(), None, &DbOptions::default())?;
-    /// assert!(report.findings.is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// No database there, or one that is open; no such table; a manifest that cannot be read; the system's. What else is
-    /// wrong is in the report.
-    pub fn verify(folder: impl AsRef<Path>, table: Option<&str>, options: &DbOptions) -> Result<VerifyReport> {
-        Ok(verify(&local_disk(folder.as_ref())?, &options.engine(), table)?)
-    }
-
-    /// Rebuilds key indexes and deletion vectors of a database that nobody has open, where these are lost or damaged;
-    /// they follow from rows and deleted keys, of which nothing can be rebuilt.
-    ///
-    /// # Errors
-    /// As [`Db::verify`]. What is wrong still is in the report.
-    pub fn repair(folder: impl AsRef<Path>, table: Option<&str>, options: &DbOptions) -> Result<RepairReport> {
-        Ok(repair(&local_disk(folder.as_ref())?, &options.engine(), table)?)
-    }
-
     /// What the database consists of now.
     pub fn report(&self) -> DatabaseReport {
         self.engine.report()
@@ -432,7 +355,8 @@ impl Drop for Db {
     }
 }
 
-fn local_disk(path: &Path) -> Result<Arc<dyn Disk>> {
+/// The files in a folder.
+pub(crate) fn local_disk(path: &Path) -> Result<Arc<dyn Disk>> {
     let failed = |source| Error::File { operation: "open", path: path.to_owned(), source };
     Ok(Arc::new(LocalDisk::open(path).map_err(failed)?))
 }
@@ -442,6 +366,9 @@ const BATCH_ROWS_MIN: usize = 512;
 /// Parts that a sort merges at once. It takes four batches for each of them: for rows of 128 bytes, and batches as
 /// below, half of a thread's share of the memory. Without a limit the first sort takes what there is, and others fail.
 const MERGED_PARTS_MAX: usize = 8;
+
+/// Keys of a join's small side that are looked up: about what takes a few milliseconds, as for lists in SQL.
+const JOIN_KEYS_MAX: usize = 1_024;
 
 /// A session in which the database's tables are the default ones.
 fn session(engine: &Arc<Database>, threads: usize, query_bytes: usize) -> Result<SessionContext> {
@@ -454,6 +381,11 @@ fn session(engine: &Arc<Database>, threads: usize, query_bytes: usize) -> Result
     // Each sort sets so much aside for merging what it spilled, before anything else.
     let set_aside = &mut config.options_mut().execution.sort_spill_reservation_bytes;
     *set_aside = (*set_aside).min(thread_bytes / 8);
+    // Rows that are read in order are fetched ahead, up to so much; what is more is refused, and the query fails.
+    let ahead = &mut config.options_mut().execution.sort_pushdown_buffer_capacity;
+    *ahead = (*ahead).min(thread_bytes / 8);
+    // So many keys a join's small side tells the other side, which looks them up instead of being scanned.
+    config.options_mut().optimizer.hash_join_inlist_pushdown_max_distinct_values = JOIN_KEYS_MAX;
     let batch_rows = config.batch_size().min(thread_bytes >> 13).max(BATCH_ROWS_MIN);
     let config = config.with_batch_size(batch_rows);
     let spilled = DiskManagerBuilder::default().with_max_spill_merge_fan_in(MERGED_PARTS_MAX);

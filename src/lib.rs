@@ -68,7 +68,11 @@ pub mod import;
 // The database.
 pub mod db;
 
+pub mod backup;
+
 pub mod delete;
+
+pub mod prepared;
 
 pub use arrow;
 pub use datafusion;
@@ -76,6 +80,7 @@ pub use db::Db;
 pub use error::{Error, ErrorKind, Result};
 pub use options::DbOptions;
 pub use parquet;
+pub use prepared::Prepared;
 pub use rustling_engine as engine;
 pub use rustling_engine::backup::file::BackupOptions;
 pub use rustling_engine::backup::run::BackupReport;

@@ -59,6 +59,26 @@ pub enum Error {
         /// What in it.
         part: &'static str,
     },
+    /// A text with other than one statement, where one is prepared.
+    #[error("a prepared statement is one statement, the SQL text has {found}")]
+    NotOneStatement {
+        /// Its statements.
+        found: usize,
+    },
+    /// A parameter of a prepared statement without a number.
+    #[error("the parameter `{name}` has no number; number parameters from `$1`")]
+    NamedParameter {
+        /// The parameter.
+        name: String,
+    },
+    /// A prepared statement was given too few or too many values.
+    #[error("the prepared statement has {expected} parameters, {found} values were given")]
+    Parameters {
+        /// How many it has.
+        expected: usize,
+        /// How many values there were.
+        found: usize,
+    },
     /// The SQL text is longer than the limit.
     #[error("the SQL text has {bytes} bytes, the limit is {limit}; load many rows with a bulk load instead")]
     TooLong {
@@ -81,6 +101,9 @@ impl Error {
             | Self::Syntax { .. }
             | Self::NotACondition { .. }
             | Self::NotOfARow { .. }
+            | Self::NotOneStatement { .. }
+            | Self::NamedParameter { .. }
+            | Self::Parameters { .. }
             | Self::TooLong { .. } => ErrorKind::Invalid,
             Self::Query(error) => match (find_engine(&**error), error.find_root()) {
                 (Some(error), _) => error.kind(),

@@ -37,8 +37,31 @@ pub mod leaf;
 
 pub mod live;
 
+// Keys: what conditions say about them, and reading by them.
+pub mod key_literal;
+
+pub mod key_set;
+
+pub mod key_predicate;
+
+pub mod key_ranges;
+
+pub mod keyed_table;
+
+pub mod key_read;
+
+pub mod key_lookup;
+
+pub mod key_range;
+
 // Tables: reading, writing, naming them.
 pub mod scan;
+
+pub mod scan_shape;
+
+pub mod table_scan;
+
+pub mod read_path;
 
 pub mod sink;
 
@@ -54,3 +77,7 @@ pub mod pin;
 pub mod gate;
 
 pub mod statement;
+
+pub mod point_query;
+
+pub mod prepared;

@@ -271,7 +271,10 @@ impl LiveFilter {
 }
 
 /// Which rows a predicate wants; unknown is no.
-fn mask(predicate: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<BooleanArray> {
+///
+/// # Errors
+/// DataFusion's, for a predicate that fails on a row.
+pub fn mask(predicate: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Result<BooleanArray> {
     let wanted = predicate.evaluate(rows)?.into_array(rows.num_rows())?;
     let Some(wanted) = wanted.as_boolean_opt() else {
         return Err(DataFusionError::Internal(format!("a filter is of type {}", wanted.data_type())));

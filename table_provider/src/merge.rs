@@ -66,10 +66,7 @@ impl MergeRows {
         metrics: &ExecutionPlanMetricsSet,
         context: &TaskContext,
     ) -> SendableRecordBatchStream {
-        let mut stored: Vec<usize> = wanted.projection.clone();
-        stored.sort_unstable();
-        stored.dedup();
-        let columns = wanted.projection.iter().filter_map(|index| stored.binary_search(index).ok()).collect();
+        let (stored, columns) = wanted.stored();
         let reading = Reading {
             parts: self.partitions[partition].clone(),
             stored,

@@ -50,6 +50,8 @@ pub struct ScanRequest {
     pub limit: Option<usize>,
     /// How many partitions the session likes.
     pub target_partitions: usize,
+    /// How many rows of a batch it likes.
+    pub batch_rows: usize,
     /// The session's options for Parquet.
     pub parquet: ParquetOptions,
     /// What the table guarantees.

@@ -135,12 +135,20 @@ impl Statement {
     /// # Errors
     /// Names and types that do not fit; [`Error::Refused`].
     pub async fn plan(&self, state: &SessionState) -> Result<LogicalPlan> {
+        Ok(pin(self.unpinned_plan(state).await?)?)
+    }
+
+    /// Its logical plan, checked again, over tables that show the newest rows whenever it runs.
+    ///
+    /// # Errors
+    /// As [`Statement::plan`].
+    pub async fn unpinned_plan(&self, state: &SessionState) -> Result<LogicalPlan> {
         let plan = state.statement_to_plan(self.ast.clone()).await?;
         if let Err(statement) = check_plan(&plan)? {
             let advice = advice(&statement);
             return Err(Error::Refused { statement, line: self.line, advice });
         }
-        Ok(pin(plan)?)
+        Ok(plan)
     }
 
     /// Runs it in a session. A query runs when its rows are asked for; so does an insert, whose one row is the number

@@ -28,8 +28,9 @@ use rustling_engine::rows::schema::TableSchema;
 use crate::binding::Binding;
 use crate::blocking::blocking;
 use crate::error::{Error, external};
+use crate::read_path::{conditions, plan};
 use crate::refusal::advice;
-use crate::scan::{ScanRequest, plan};
+use crate::scan::ScanRequest;
 use crate::shown::shown;
 use crate::sink::TableSink;
 
@@ -92,7 +93,26 @@ impl RustlingTable {
         self.pinned.as_ref()
     }
 
-    fn snapshot(&self) -> Result<TableSnapshot> {
+    /// Its columns, as they are shown.
+    pub fn columns(&self) -> &SchemaRef {
+        &self.columns
+    }
+
+    /// Whether the user gave it a key.
+    pub fn has_key(&self) -> bool {
+        self.schema.has_key()
+    }
+
+    /// Its key columns as they are stored, in key order.
+    pub fn key_schema(&self) -> SchemaRef {
+        self.schema.key_schema()
+    }
+
+    /// What its scans show.
+    ///
+    /// # Errors
+    /// [`EngineError::Dropped`], as an external error.
+    pub fn snapshot(&self) -> Result<TableSnapshot> {
         let snapshot = match &self.pinned {
             Some(snapshot) => snapshot.table_by_id(self.id),
             None => self.database().snapshot().table_by_id(self.id),
@@ -130,7 +150,7 @@ impl TableProvider for RustlingTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         self.binding.register(state.runtime_env());
@@ -140,15 +160,21 @@ impl TableProvider for RustlingTable {
             projection: projection.cloned().unwrap_or_else(all),
             limit,
             target_partitions: state.config().target_partitions(),
+            batch_rows: state.config().batch_size(),
             parquet: state.config_options().execution.parquet.clone(),
             constraints: self.constraints.clone(),
         };
+        let conditions = match self.schema.has_key() {
+            true => conditions(state, &self.columns, self.schema.key(), filters),
+            false => Vec::new(),
+        };
         let (binding, snapshot) = (self.binding.clone(), self.snapshot()?);
-        let planned = blocking(move || plan(&binding, &snapshot, &request)).await;
+        let planned = blocking(move || plan(&binding, &snapshot, &request, &conditions)).await;
         planned.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
     }
 
-    /// All filters prune runs, row groups and pages; none is promised to hold afterwards.
+    /// All filters prune runs, row groups and pages, and those on keys choose how to read; none is promised to hold
+    /// afterwards.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }

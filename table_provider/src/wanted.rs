@@ -32,6 +32,15 @@ impl Wanted {
         Ok(Self { schema: Arc::new(user.project(&projection)?), projection, fetch })
     }
 
+    /// The columns to read, ascending and each once, and where among them the projected ones are.
+    pub fn stored(&self) -> (Vec<usize>, Vec<usize>) {
+        let mut stored = self.projection.clone();
+        stored.sort_unstable();
+        stored.dedup();
+        let columns = self.projection.iter().filter_map(|index| stored.binary_search(index).ok()).collect();
+        (stored, columns)
+    }
+
     /// A batch of the projected columns as they are shown; `columns` says where each of them is in `batch`.
     ///
     /// # Errors

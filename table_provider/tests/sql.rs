@@ -18,8 +18,12 @@ mod differential;
 mod explain;
 #[path = "sql/insert.rs"]
 mod insert;
+#[path = "sql/keys/mod.rs"]
+mod keys;
 #[path = "sql/live.rs"]
 mod live;
+#[path = "sql/prepared.rs"]
+mod prepared;
 #[path = "sql/refuse.rs"]
 mod refuse;
 #[path = "sql/scan.rs"]

@@ -6,5 +6,6 @@
 mod delete;
 mod facade;
 mod ledger;
+mod prepared;
 mod tidy;
 mod tpch;

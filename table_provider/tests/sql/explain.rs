@@ -50,14 +50,14 @@ fn pruned(plan: &str, metric: &str) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn a_key_is_found_by_pruning_files_row_groups_and_pages() {
+async fn many_keys_are_found_by_pruning_files_row_groups_and_pages() {
     let fixture = clean();
-    let plan = analyze(&fixture.context, "SELECT v FROM t WHERE k = 140000").await;
+    let sql = "SELECT v FROM t WHERE k BETWEEN 140000 AND 230000";
+    let plan = analyze(&fixture.context, sql).await;
     assert!(pruned(&plan, "files_ranges_pruned_statistics").0 >= 1, "{plan}");
     assert_eq!(pruned(&plan, "row_groups_pruned_statistics").1, 1, "{plan}");
-    assert_eq!(pruned(&plan, "page_index_pages_pruned").1, 1, "{plan}");
-    assert!(plan.contains("required_guarantees=[k in (140000)]"), "{plan}");
-    fixture.check("SELECT v FROM t WHERE k = 140000").await;
+    assert!(pruned(&plan, "page_index_pages_pruned").0 >= 4, "{plan}");
+    fixture.check("SELECT count(v), sum(n) FROM t WHERE k BETWEEN 140000 AND 230000").await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn no_plan_holds_the_bare_parquet_source() {
     for sql in [
         "SELECT * FROM t",
         "SELECT v FROM t WHERE k > 5 AND n = 3",
-        "SELECT k FROM t ORDER BY k DESC LIMIT 3",
+        "SELECT k FROM t ORDER BY n DESC LIMIT 3",
         "SELECT n + 1 FROM t LIMIT 5",
     ] {
         let mut scans = 0;

@@ -134,7 +134,8 @@ async fn the_best_rows_found_so_far_spare_the_rest_of_masked_runs() {
     }
     fixture.upsert((0..200_000).step_by(50), 1);
     fixture.flush();
-    let sql = "SELECT k, n FROM t ORDER BY k DESC LIMIT 5";
+    // For all that is known the condition leaves few rows, so the order is made, and not read.
+    let sql = "SELECT k, n FROM t WHERE n >= 0 ORDER BY k DESC LIMIT 5";
     let plan = analyze(&fixture.context, sql).await;
     let scan = plan.lines().find(|line| line.contains("rustling=masked runs")).unwrap();
     // Each of two partitions opens its first file, and perhaps the next one meanwhile.

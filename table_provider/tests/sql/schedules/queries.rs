@@ -33,6 +33,9 @@ fn comparison(columns: &Columns, random: &mut StdRng) -> String {
 
 /// A query over `t` whose answer is one whatever the order of its rows.
 pub(crate) fn query(columns: &Columns, random: &mut StdRng) -> String {
+    if random.random_bool(0.4) {
+        return key_query(columns, random);
+    }
     let wanted = if random.random_bool(0.8) { condition(columns, random) } else { "true".to_owned() };
     let limit = random.random_range(0..40);
     let names = |columns: &[&Column]| columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>().join(", ");
@@ -68,5 +71,74 @@ pub(crate) fn query(columns: &Columns, random: &mut StdRng) -> String {
             "SELECT count(*) FROM t a LEFT JOIN (SELECT * FROM t WHERE {wanted}) b ON a.{one_name} = b.{one_name}"
         ),
         _ => "SELECT count(*) FROM t".to_owned(),
+    }
+}
+
+/// A query over `t` that may be answered by key.
+fn key_query(columns: &Columns, random: &mut StdRng) -> String {
+    let key = if columns.key().is_empty() { columns.all.iter().collect() } else { columns.key() };
+    let list =
+        |direction: &str| key.iter().map(|column| format!("{}{direction}", column.name)).collect::<Vec<_>>().join(", ");
+    let direction = *["", " DESC"].choose(random).unwrap();
+    let other = &columns.all.choose(random).unwrap().name;
+    let limit = random.random_range(0..40);
+    let order = format!("ORDER BY {} LIMIT {limit}", list(direction));
+    match random.random_range(0..6) {
+        0 => format!("SELECT * FROM t WHERE {}", key_condition(columns, &key, random)),
+        1 => format!(
+            "SELECT {other} AS other, {} FROM t WHERE {} {order}",
+            list(""),
+            key_condition(columns, &key, random)
+        ),
+        2 => {
+            let condition = condition(columns, random);
+            format!(
+                "SELECT {} FROM t WHERE {} AND ({condition}) {order}",
+                list(""),
+                key_condition(columns, &key, random)
+            )
+        }
+        3 => format!("SELECT {}, {other} AS other FROM t {order} OFFSET 2", list("")),
+        _ => small_join(columns, &key, other, random),
+    }
+}
+
+/// A condition on the first few columns of the key, or all.
+fn key_condition(columns: &Columns, key: &[&Column], random: &mut StdRng) -> String {
+    let count = if random.random_bool(0.6) { key.len() } else { random.random_range(1..=key.len()) };
+    let mut parts = Vec::new();
+    for (place, column) in key[..count].iter().enumerate() {
+        let mut literal = || column.kind.literal(columns.random_number(random, column));
+        let (a, b, c, name) = (literal(), literal(), literal(), &column.name);
+        let is_last = place + 1 == count;
+        parts.push(match random.random_range(0..6) {
+            0 => format!("{name} IN ({a}, {b}, {c})"),
+            1 => format!("({name} = {a} OR {name} = {b})"),
+            2 if is_last => format!("{name} BETWEEN {a} AND {b}"),
+            3 if is_last => format!("{name} > {a}"),
+            4 if is_last => format!("({name} <= {a} OR {b} < {name})"),
+            _ => format!("{name} = {a}"),
+        });
+    }
+    parts.join(" AND ")
+}
+
+/// A join of the table with a few keys.
+fn small_join(columns: &Columns, key: &[&Column], other: &str, random: &mut StdRng) -> String {
+    let count = random.random_range(1..5);
+    let row = |random: &mut StdRng| {
+        let values = key.iter().map(|column| column.kind.literal(columns.random_number(random, column)));
+        format!("({})", values.collect::<Vec<_>>().join(", "))
+    };
+    let rows = (0..count).map(|_| row(random)).collect::<Vec<_>>().join(", ");
+    let names = (0..key.len()).map(|place| format!("s{place}")).collect::<Vec<_>>().join(", ");
+    let on = key.iter().enumerate().map(|(place, column)| format!("s.s{place} = t.{}", column.name));
+    let on = on.collect::<Vec<_>>().join(" AND ");
+    let small = format!("(VALUES {rows}) AS s({names})");
+    match random.random_range(0..4) {
+        0 => format!("SELECT s.s0, t.{other} FROM {small} LEFT JOIN t ON {on}"),
+        1 => format!("SELECT t.{other} FROM t WHERE EXISTS (SELECT 1 FROM {small} WHERE {on})"),
+        2 => format!("SELECT s.s0 FROM {small} WHERE NOT EXISTS (SELECT 1 FROM t WHERE {on})"),
+        _ => format!("SELECT s.*, t.{other} AS other FROM {small} JOIN t ON {on}"),
     }
 }

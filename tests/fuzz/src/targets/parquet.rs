@@ -76,7 +76,7 @@ pub fn body(data: &[u8]) {
     let some = wanted.min(count)..(wanted + 3).min(count);
     for (range, projection) in [(0..count, &all[..]), (some, &all[..1])] {
         let mut left = range.end - range.start;
-        let started = SstRows::start(&file, &metadata, &schema, range, projection, BATCH_ROWS);
+        let started = SstRows::start(&file, &metadata, &schema, std::slice::from_ref(&range), projection, BATCH_ROWS);
         let Some(batches) = unless_corrupt(started, "start") else { continue };
         for batch in batches {
             let Some(batch) = unless_corrupt(batch, "batch") else { break };
