@@ -57,7 +57,7 @@ impl TableSnapshot {
     /// The changes in memory that it sees, newest chunk first.
     ///
     /// # Errors
-    /// [`Error::SnapshotTooOld`].
+    /// [`crate::error::Error::SnapshotTooOld`].
     pub fn chunks(&self) -> Result<Vec<VisibleChunk>> {
         visible_chunks(&self.table, self.seq)
     }
@@ -66,7 +66,7 @@ impl TableSnapshot {
     /// `projection` names stored columns by index, ascending.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; the disk's.
+    /// [`crate::error::Error::Corrupt`]; the disk's.
     pub fn scan(&self, range: &KeyInterval, projection: &[usize]) -> Result<Scan> {
         let mut parts = Vec::new();
         for source in Source::all(&self.table, self.seq)? {
