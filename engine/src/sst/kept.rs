@@ -29,6 +29,9 @@ const COLUMN_BYTES: usize = 4 << 10;
 /// Bytes of a typical row, by which the cache is laid out.
 const ROW_BYTES: usize = 256;
 
+/// Rows for which it is laid out at most: room for all that could be kept takes longer to make than a database to open.
+const ROWS: usize = 4096;
+
 /// Bytes that a row takes beside its own, about: its id, twice, its counts and its place in the cache.
 const ENTRY_BYTES: usize = 96;
 
@@ -65,7 +68,7 @@ pub type KeptRows = Cache<RowId, KeptRow, RowBytes>;
 
 /// No rows yet, and at most so many bytes of them.
 pub fn kept_rows(bytes: usize) -> KeptRows {
-    Cache::with_weighter(bytes / ROW_BYTES, bytes as u64, RowBytes)
+    Cache::with_weighter((bytes / ROW_BYTES).min(ROWS), bytes as u64, RowBytes)
 }
 
 /// Bytes in memory of a row.

@@ -169,6 +169,24 @@ async fn every_way_to_join_gives_the_same() {
     }
 }
 
+/// DataFusion tells of 150 keys one by one, unless it is asked to tell of more.
+#[tokio::test]
+async fn a_longer_list_of_keys_is_looked_up_where_the_session_tells_of_it() {
+    let many = format!("SELECT x * 300 AS id, concat('n', x) AS name FROM {}", numbers(0..900));
+    let (fixture, model) = large(&many).await;
+    for (told, by_key) in [(150, "by_key=0"), (1024, "by_key=1")] {
+        let mut config = SessionConfig::new().with_target_partitions(2);
+        config.options_mut().optimizer.hash_join_inlist_pushdown_max_distinct_values = told;
+        let context = SessionContext::new_with_config(config);
+        context.register_table("t", fixture.context.table_provider("t").await.unwrap()).unwrap();
+        context.register_table("s", model.table_provider("s").await.unwrap()).unwrap();
+        let sql = "SELECT count(*), sum(t.n) FROM s JOIN t ON s.id = t.k";
+        assert_eq!(rows(&context, sql).await, rows(&model, sql).await);
+        let plan = analyze(&context, sql).await;
+        assert!(plan.contains(by_key), "{told}\n{plan}");
+    }
+}
+
 #[tokio::test]
 async fn keys_of_several_columns_are_looked_up_too() {
     let large = values(format!("SELECT x % 100 AS a, concat('b', x / 100) AS b, x AS n FROM {}", numbers(0..70_000)));
