@@ -1,4 +1,4 @@
-//! Rows by key: single ones out of what is kept, out of pages and out of the memtable, absent ones; many at once; ranges.
+//! Rows by key: single ones out of what is kept, out of pages and out of the memtable; absent ones; many; ranges.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -28,7 +28,8 @@ impl<'a> Probe<'a> {
     }
 
     /// Asks a run; calls `known` for each key that it knows, with the position of its row or, of a deleted one, without.
-    /// Gives the number of keys to which its filter said no. Cost: the key blocks that the keys lie in, unless the filter says that they do not.
+    /// Gives the number of keys to which its filter said no. Cost: the key blocks that the keys lie in, unless the filter
+    /// says that they do not.
     ///
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.

@@ -1,7 +1,7 @@
 //! A table as it was at one sequence number.
 //!
-//! In: a view and a sequence number. Out: its parts; rows of a key range in key order (merge-on-read). What it answers by key is
-//! in [`crate::read::lookup`].
+//! In: a view and a sequence number. Out: its parts; rows of a key range in key order (merge-on-read). What it answers by
+//! key is in [`crate::read::lookup`].
 //! Invariants: what a snapshot gives never changes, whatever is written, flushed or compacted meanwhile; the files it
 //! needs stay on disk as long as it lives.
 

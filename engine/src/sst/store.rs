@@ -1,6 +1,7 @@
 //! Where the files of runs lie, and what is kept of them in memory.
 //!
-//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; rows and decoded values.
+//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; rows, and decoded
+//! values.
 //! Invariants: what is kept stays within its bytes, whatever the number of runs, row groups and columns; a footer that
 //! is dropped lives as long as someone reads with it and is decoded again when it is next needed. Runs never change
 //! and their ids are never given again, so what is kept is never stale.

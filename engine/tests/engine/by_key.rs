@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use rand::Rng;
 use rand::rngs::StdRng;
+use rustling_engine::database::Database;
+use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::load::run::LoadOptions;
 use rustling_engine::read::key_range::KeyOrder;
 use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::sst::counts::ReadCounts;
 
+use crate::fixture::{MemorySource, keys, rows, schema, small_options};
 use crate::typed::{Key, KeyKind, Value};
 
 type Rows = BTreeMap<Key, Value>;
@@ -126,4 +131,36 @@ fn reversed_if(mut rows: Vec<(Key, Value)>, order: KeyOrder) -> Vec<(Key, Value)
         rows.reverse();
     }
     rows
+}
+
+/// What a lookup decodes: nothing for a key that is not there, a piece of each column for one that is, and of a table that
+/// is read from an end only that end.
+#[test]
+fn a_lookup_reads_nothing_but_what_it_needs() {
+    const COUNT: i64 = 100_000;
+    let db = Database::open(Arc::new(MemoryDisk::new()), small_options()).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    let all: Vec<(i64, String)> = (0..COUNT).map(|key| (2 * key, format!("value {key}"))).collect();
+    db.load("t", &mut MemorySource::new(vec![rows(&all)]), &LoadOptions::default()).unwrap();
+    let table = db.snapshot().table("t").unwrap();
+    let mut counts = ReadCounts::default();
+    let absent: Vec<i64> = (0..10_000).map(|key| 20 * key + 1).collect();
+    for key in &absent {
+        assert!(table.get_columns(&keys(&[*key]), &[0, 1], &mut counts).unwrap().is_none());
+    }
+    assert!(counts.keys_denied > 9_500, "the filter says no to {} of 10,000", counts.keys_denied);
+    assert_eq!(table.get_many(&keys(&absent), &[0, 1], &mut counts).unwrap().rows.num_rows(), 0);
+    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (0, 0, 0), "an absent key reads no rows");
+    counts = ReadCounts::default();
+    table.get_columns(&keys(&[100_000]), &[0, 1], &mut counts).unwrap().unwrap();
+    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (2, 0, 0), "a piece of each column");
+    table.get_columns(&keys(&[100_000]), &[0, 1], &mut counts).unwrap().unwrap();
+    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (2, 0, 1), "the row itself");
+    table.get_columns(&keys(&[100_002]), &[0, 1], &mut counts).unwrap().unwrap();
+    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (2, 2, 1), "its neighbour's pieces");
+    for order in [KeyOrder::Ascending, KeyOrder::Descending] {
+        let mut head = table.range(&KeyInterval::ALL, &[0, 1], order, Some(10)).unwrap();
+        assert_eq!(head.by_ref().map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 10);
+        assert_eq!(head.counts().pieces_decoded, 2, "{order:?}: a piece of each column");
+    }
 }
