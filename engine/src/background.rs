@@ -115,9 +115,14 @@ fn commit_queued(state: &State, queue: &Receiver<Pending>) {
             group.push(next);
         }
         // After a panic this goes on, and refuses: a queue that nobody empties would keep writers waiting.
-        if catch_unwind(AssertUnwindSafe(|| commit_group(state, group))).is_err() {
-            state.poison(Error::ThreadPanicked { thread: "commit" });
-        }
+        commit_or_poison(state, group);
+    }
+}
+
+/// Commits a group. A panic, which is a defect, poisons the database, and nobody is answered.
+pub fn commit_or_poison(state: &State, group: Vec<Pending>) {
+    if catch_unwind(AssertUnwindSafe(|| commit_group(state, group))).is_err() {
+        state.poison(Error::ThreadPanicked { thread: "commit" });
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Prepared {
     /// Inserts were checked against everything up to here.
     checked_at: SeqNo,
     /// Given back when the batch is in the memtables, or refused.
-    _memory: Arc<PendingBytes>,
+    memory: Arc<PendingBytes>,
 }
 
 /// A prepared batch in the queue.
@@ -80,13 +80,18 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes
     if body.len() > limit {
         return Err(Error::BatchTooLarge { bytes: body.len(), limit });
     }
-    Ok(Prepared { parts, body, checked_at: current.visible, _memory: memory })
+    Ok(Prepared { parts, body, checked_at: current.visible, memory })
 }
 
 impl Prepared {
     /// Bytes of its record.
     pub fn size_bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// Whether no other batch is on its way, so that there is none to share a sync with, nor one to overtake.
+    pub fn is_alone(&self) -> bool {
+        self.memory.is_alone()
     }
 
     /// Whether it changes nothing.

@@ -277,6 +277,13 @@ pub struct PendingBytes {
     progress: Arc<Signal>,
 }
 
+impl PendingBytes {
+    /// Whether no other write batch is on its way.
+    pub fn is_alone(&self) -> bool {
+        *locked(&self.total) == self.bytes
+    }
+}
+
 impl Drop for PendingBytes {
     fn drop(&mut self) {
         *locked(&self.total) -= self.bytes;

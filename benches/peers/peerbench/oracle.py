@@ -8,9 +8,11 @@ step an array whose row N is the digest of its first N operations).
 import json
 
 import numpy as np
+import pyarrow as pa
 
 from peerbench.arrow_files import read_arrow
 from peerbench.lineitem import DIGEST_WIDTH, FEW, KEY, NAMES, QUERIES, plain_answer, row_digests
+from peerbench.plan import HOT_CALLS, UNIFORM_CALLS
 
 # Which state the answers under a label are about.
 STATE_OF_LABEL = {
@@ -82,16 +84,17 @@ def answers_over(connection, state):
 
 def read_digests(folder, sizes, connection):
     """By step: the digests of its first 0, 1, 2, ... operations."""
-    hot = read_arrow(folder / "gets_hot.arrow").slice(sizes.hot_warm)
+    hot = read_arrow(folder / "gets_hot.arrow")
     uniform = read_arrow(folder / "gets_uniform.arrow")
     singles = read_arrow(folder / "singles.arrow")
     ranges = of_ranges(connection, read_arrow(folder / "ranges.arrow"))
     few = np.zeros(DIGEST_WIDTH, bool)
     few[[0, 1, *(2 + NAMES.index(name) for name in FEW)]] = True
     return {
-        "w4a": of_gets(connection, hot),
+        "w4a": of_gets(connection, hot.slice(sizes.hot_warm)),
         "w4b": of_gets(connection, uniform.slice(sizes.uniform_warm)),
-        "w4c": of_gets(connection, uniform.slice(0, 3 * sizes.many)),
+        "w4c": of_gets(connection, uniform.slice(0, UNIFORM_CALLS * sizes.many)),
+        "w4c_hot": of_gets(connection, pa.concat_tables([hot.slice(0, sizes.many)] * HOT_CALLS)),
         "w4d": of_gets(connection, uniform.slice(sizes.sql_warm, sizes.sql_gets)),
         "w5": ranges,
         "w5c": ranges * few,

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 BIG_MEMORY_MIB = 1024
 SMALL_MEMORY_MIB = 256
+# Calls of W4c with many keys each: with others each time, and with the same ones.
+UNIFORM_CALLS, HOT_CALLS = 3, 5
 # What a peer that failed in one of these leaves behind is of no use to the steps that follow.
 CHANGING = {"load", "load_shuffled", "w2a", "w2b", "w7", "ycsb_load"}
 
@@ -74,7 +76,7 @@ MAIN = [
     Process(("W1",), "load,check=loaded"),
     Process(("W2a", "W3", "W8"), "w2a,w3=after_w2a,drain,rest,w3=at_rest"),
     Process(("W3",), "w3cold=at_rest"),
-    Process(("W4",), "w4a,w4b,w4c,w4d", SMALL_MEMORY_MIB),
+    Process(("W4",), "w4a,w4c_hot,w4b,w4c,w4d", SMALL_MEMORY_MIB),
     Process(("W5",), "w5,w5c", SMALL_MEMORY_MIB),
     Process(("W6",), "w6,w6x64"),
     Process(("W7",), "w7,drain,w3=after_w7"),

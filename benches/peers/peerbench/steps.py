@@ -10,6 +10,7 @@ from time import perf_counter, perf_counter_ns
 
 from peerbench.arrow_files import read_arrow
 from peerbench.lineitem import FEW, KEY, NAMES, QUERIES, digest, plain_answer
+from peerbench.plan import HOT_CALLS, UNIFORM_CALLS
 from peerbench.store import Unsupported, files
 
 WARM_RUNS = 5
@@ -154,7 +155,7 @@ def cold_scans(run):
 
 def gets(run, name, warm, count, operation):
     keys = run.store.prepare_keys(read_arrow(run.data / name).slice(0, warm + count))
-    loop(keys[:warm], operation, run.budget / 2)
+    loop(keys[:warm], operation, run.budget)
     latencies, results = loop(keys[warm:], operation, run.budget)
     print_latencies(run, latencies)
     print_digest(run, results, len(latencies))
@@ -175,9 +176,18 @@ def gets_sql(run):
 def gets_many(run):
     many = run.meta["many"]
     keys = read_arrow(run.data / "gets_uniform.arrow")
-    parts = [run.store.prepare_many(keys.slice(start, many)) for start in (0, many, 2 * many)]
-    latencies, results = loop(parts, run.store.get_many, run.budget)
-    ops = len(latencies) * many
+    many_calls(run, [run.store.prepare_many(keys.slice(call * many, many)) for call in range(UNIFORM_CALLS)])
+
+
+def gets_many_hot(run):
+    keys = run.store.prepare_many(read_arrow(run.data / "gets_hot.arrow").slice(0, run.meta["many"]))
+    run.store.get_many(keys)
+    many_calls(run, [keys] * HOT_CALLS)
+
+
+def many_calls(run, calls):
+    latencies, results = loop(calls, run.store.get_many, run.budget)
+    ops = len(latencies) * run.meta["many"]
     run.figure("rate", ops * 1e9 / sum(latencies), "1/s", ops=ops)
     print_digest(run, results, ops)
 
@@ -248,6 +258,7 @@ STEPS = {
     "w4a": gets_hot,
     "w4b": gets_uniform,
     "w4c": gets_many,
+    "w4c_hot": gets_many_hot,
     "w4d": gets_sql,
     "w5": ranges,
     "w5c": ranges,

@@ -97,6 +97,7 @@ TABLES = [
         (
             Column("hot keys", "1/s", MORE),
             Column("uniform", "1/s", MORE),
+            Column("many hot in a call", "1/s", MORE),
             Column("many in a call", "1/s", MORE),
             Column("prepared SELECT", "1/s", MORE),
         ),

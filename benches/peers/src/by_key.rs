@@ -11,13 +11,16 @@ use crate::run::{Result, Run, one_by_one};
 
 /// Columns `l_orderkey`, `l_extendedprice`, `l_shipdate`.
 const FEW: [usize; 3] = [0, 5, 10];
+/// Calls with many keys of their own; with the same ones.
+const UNIFORM_CALLS: usize = 3;
+const HOT_CALLS: usize = 5;
 
 /// Gets of the keys of a file, one after the other.
 pub(crate) fn gets(run: &Run, file: &str, warm: &str, count: &str) -> Result<()> {
     let (warm, count) = (run.input.number(warm)?, run.input.number(count)?);
     let keys = one_by_one(&run.input.read(file)?);
     let get = |key: &RecordBatch| Ok(run.db.get(TABLE, key)?);
-    run.each(&keys[..warm], run.budget / 2, get, drop)?;
+    run.each(&keys[..warm], run.budget, get, drop)?;
     let mut digest = Digest::default();
     let counted = &keys[warm..keys.len().min(warm + count)];
     let latencies = run.each(counted, run.budget, get, |row| row.iter().for_each(|row| digest.add(row)))?;
@@ -27,13 +30,20 @@ pub(crate) fn gets(run: &Run, file: &str, warm: &str, count: &str) -> Result<()>
     Ok(())
 }
 
-pub(crate) fn gets_many(run: &Run) -> Result<()> {
+/// Calls with many keys each: each call with others, or all with the same ones, which the first call warms up.
+pub(crate) fn gets_many(run: &Run, is_hot: bool) -> Result<()> {
     let many = run.input.number("many")?;
-    let keys = run.input.read("gets_uniform.arrow")?;
-    let parts = [0, many, 2 * many].map(|start| keys.slice(start, many));
-    let mut digest = Digest::default();
     let get = |keys: &RecordBatch| Ok(run.db.get_many(TABLE, keys)?);
-    let latencies = run.each(&parts, run.budget, get, |found| digest.add(&found.rows))?;
+    let calls: Vec<RecordBatch> = if is_hot {
+        let keys = run.input.read("gets_hot.arrow")?.slice(0, many);
+        get(&keys)?;
+        vec![keys; HOT_CALLS]
+    } else {
+        let keys = run.input.read("gets_uniform.arrow")?;
+        (0..UNIFORM_CALLS).map(|call| keys.slice(call * many, many)).collect()
+    };
+    let mut digest = Digest::default();
+    let latencies = run.each(&calls, run.budget, get, |found| digest.add(&found.rows))?;
     let ops = latencies.len() * many;
     run.latencies(latencies, many);
     run.digest(ops, digest.json());

@@ -86,7 +86,7 @@ fn perform(arguments: &Arguments) -> Result<()> {
             "w3cold" => scan::cold(&mut run)?,
             "w4a" => by_key::gets(&run, "gets_hot.arrow", "hot_warm", "hot_gets")?,
             "w4b" => by_key::gets(&run, "gets_uniform.arrow", "uniform_warm", "uniform_gets")?,
-            "w4c" => by_key::gets_many(&run)?,
+            "w4c" | "w4c_hot" => by_key::gets_many(&run, name == "w4c_hot")?,
             "w4d" => by_key::gets_sql(&run)?,
             "w5" | "w5c" => by_key::ranges(&run)?,
             "w6" => singles::write(&run, 1)?,

@@ -13,13 +13,12 @@ use crate::id::SeqNo;
 use crate::memtable::chunk::ChunkView;
 use crate::memtable::row_chunk::RowChunk;
 use crate::memtable::visible::{VisibleChanges, VisibleChunk};
-use crate::rows::change::SortedChanges;
+use crate::rows::change::{ROW_FORM_ROWS_MAX, SortedChanges};
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
 use crate::seeded::{SeededFault, makes};
 use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::wal::body::ROW_FORM_ROWS_MAX;
 
 /// A row chunk with this many changes is full.
 const ROW_CHUNK_ROWS_MAX: usize = 65_536;

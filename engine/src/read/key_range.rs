@@ -30,6 +30,9 @@ use crate::version::run::Run;
 
 /// Keys of a source that the first step takes, at least.
 const STEP_KEYS_MIN: usize = 64;
+/// Keys of a source that the first step takes if no limit says how many rows are wanted: reading them costs about as much
+/// as decompressing the pages that they are in.
+const STEP_KEYS_UNLIMITED: usize = 1024;
 /// Keys of a source that a step takes, at most: so many that a page is seldom decoded for more than one step.
 const STEP_KEYS_MAX: usize = 65_536;
 /// How much more each step takes than the one before.
@@ -99,7 +102,7 @@ impl KeyRange {
         let room = limit.unwrap_or(usize::MAX);
         let step_keys_max = step_keys_max(&sources, projection)?;
         // Some keys more than rows are wanted: others may be superseded.
-        let step_keys = limit.map_or(0, |limit| limit + limit / 4).clamp(STEP_KEYS_MIN, STEP_KEYS_MAX);
+        let step_keys = limit.map_or(STEP_KEYS_UNLIMITED, |limit| limit.saturating_add(limit / 4).max(STEP_KEYS_MIN));
         Ok(Self {
             snapshot: snapshot.clone(),
             sources,

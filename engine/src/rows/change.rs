@@ -2,8 +2,8 @@
 //!
 //! In: operations on named tables with Arrow batches. Out: [`SortedChanges`], one per table, in which every key occurs
 //! once, with the change that came last; and the keys that an insert needs to be absent.
-//! Invariants: all checks that need no look at the table happen here, before log and memtable; batches are compacted
-//! here, so that nothing behind this door pins a larger buffer.
+//! Invariants: all checks that need no look at the table happen here, before log and memtable; batches that are kept as
+//! they are have been compacted here, so that no memtable pins a larger buffer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use crate::rows::encoding::{encoded_as, is_same_but_encoding};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::rows::schema::TableSchema;
+
+/// Log and memtables take the rows of up to so many changes one by one, as bytes; of more as a batch.
+pub const ROW_FORM_ROWS_MAX: usize = 1024;
 
 /// What to do with the rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +182,11 @@ pub fn prepare(
     };
     let (kept, absent) = last_changes(table, &all, &operations)?;
     let rows = kept.iter().map(|index| rows[*index as usize]).collect();
-    let changes = SortedChanges { keys: all.take(&kept), rows, batch };
-    Ok(TableChanges { table: table.id, changes: drop_superseded(changes)?, absent })
+    let mut changes = drop_superseded(SortedChanges { keys: all.take(&kept), rows, batch })?;
+    if changes.keys.len() > ROW_FORM_ROWS_MAX {
+        changes.batch = compact(changes.batch)?;
+    }
+    Ok(TableChanges { table: table.id, changes, absent })
 }
 
 /// Groups of a write batch by table, tables in id order, changes in the order they were made.
@@ -217,7 +223,7 @@ fn prepare_part(
         columns.push(Arc::new(Int64Array::from_iter_values((first..).take(batch.num_rows()))));
     }
     let rows = RecordBatch::try_new(table.schema.stored().clone(), columns)?;
-    let rows = compact(canonicalize_keys(table.schema, rows)?)?;
+    let rows = canonicalize_keys(table.schema, rows)?;
     Ok((table.codec.encode_batch(&rows)?, Some(rows)))
 }
 
@@ -298,7 +304,7 @@ fn drop_superseded(changes: SortedChanges) -> Result<SortedChanges> {
         return Ok(changes);
     }
     let kept: Vec<u32> = changes.rows.iter().copied().filter(|row| *row != DELETED).collect();
-    let batch = compact(take_record_batch(&changes.batch, &UInt32Array::from(kept))?)?;
+    let batch = take_record_batch(&changes.batch, &UInt32Array::from(kept))?;
     let mut next = 0;
     let rows = changes
         .rows

@@ -25,9 +25,9 @@ use crate::rows::canonical::needed_bytes;
 /// Rows of every row group but the last: what a scan takes as one piece of work, and a dictionary's reach.
 pub const ROW_GROUP_ROWS: usize = 131_072;
 
-/// Rows of every page but the last of a row group: what a lookup of one row decodes per column. As many as a batch of
-/// a scan has, so that pages, batches and row groups end at the same rows.
-pub const PAGE_ROWS: usize = 8_192;
+/// Rows of every page but the last of a row group: what a lookup of one row decompresses per column. Half of what a
+/// batch of a scan has, so that batches and row groups end where pages do.
+pub const PAGE_ROWS: usize = 4_096;
 
 /// Bytes of a page, about, unless a single value has more.
 pub const PAGE_BYTES: usize = 1 << 20;

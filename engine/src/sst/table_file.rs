@@ -25,8 +25,11 @@ use crate::sst::rows::{SstRows, load_metadata, range_bytes};
 use crate::sst::store::Store;
 use crate::sst::verified_file::VerifiedFile;
 
-/// More rows than this are read at once: what is kept of them would not be found again.
+/// More rows than this are not kept: they would drive out each other.
 const KEPT_ROWS_MAX: usize = 4096;
+
+/// More rows than this are read by themselves, each page once; fewer with the values around them, page after page.
+const PIECED_ROWS_MAX: usize = 32;
 
 /// Why rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +155,10 @@ impl TableFile {
 
     /// Rows out of kept values, or out of pages.
     fn read_at(&self, rows: &[u64], projection: &[usize], counts: &mut ReadCounts) -> Result<RecordBatch> {
-        if projection.is_empty() || rows.len() > KEPT_ROWS_MAX {
-            return self.read(&runs_of(rows), projection);
+        if projection.is_empty() || rows.len() > PIECED_ROWS_MAX {
+            let pieces = rows.chunk_by(|a, b| piece_of(*a) == piece_of(*b)).count();
+            counts.pieces_decoded += (pieces * projection.len()) as u64;
+            return compact(self.read(&runs_of(rows), projection)?);
         }
         let mut pieces: Vec<Piece> = Vec::new();
         let mut picks: Vec<(usize, usize)> = Vec::with_capacity(rows.len());

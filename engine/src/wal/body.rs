@@ -11,14 +11,11 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use crate::error::{Damage, Result};
 use crate::id::{Digest, ManifestId, SchemaId, TableId, WalId};
-use crate::rows::change::{DELETED, SortedChanges, TableChanges};
+use crate::rows::change::{DELETED, ROW_FORM_ROWS_MAX, SortedChanges, TableChanges};
 use crate::rows::ipc::{Stream, read_batch};
 use crate::rows::keys::Keys;
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
-
-/// Changes of at most this many rows are written row by row.
-pub const ROW_FORM_ROWS_MAX: usize = 1024;
 
 const ROW_FORM: u8 = 0;
 const COLUMN_FORM: u8 = 1;

@@ -175,8 +175,8 @@ fn decode_column(form: Physical, field: &Field, index: usize, rows: &mut [Row<'_
 
 /// Which rows have a value in a column; `None` if all have.
 fn nulls(rows: &[Row<'_>], column: usize) -> Option<NullBuffer> {
-    let present = BooleanBuffer::collect_bool(rows.len(), |row| !rows[row].is_null(column));
-    Some(NullBuffer::new(present)).filter(|nulls| nulls.null_count() > 0)
+    let any = rows.iter().any(|row| row.is_null(column));
+    any.then(|| BooleanBuffer::collect_bool(rows.len(), |row| !rows[row].is_null(column)).into())
 }
 
 fn decode_fixed_size_binary(

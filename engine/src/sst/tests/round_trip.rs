@@ -133,14 +133,14 @@ fn ranges_and_columns_come_back_exactly() {
 }
 
 #[test]
-fn a_row_group_has_sixteen_pages_to_choose_from() {
+fn a_row_group_has_thirty_two_pages_to_choose_from() {
     let rows = lineitem(280_000);
     let disk = disk();
     let sst = rows.open(&disk, &rows.write(&disk, 100_000, None)).unwrap();
     let metadata = sst.parquet_metadata().unwrap();
     let pages = metadata.offset_index().unwrap();
     let counts = pages.iter().map(|columns| columns[0].page_locations().len());
-    assert_eq!(counts.collect::<Vec<_>>(), [16, 16, 3]);
+    assert_eq!(counts.collect::<Vec<_>>(), [32, 32, 5]);
 }
 
 #[test]
