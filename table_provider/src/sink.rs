@@ -24,6 +24,7 @@ use rustling_engine::error::{Error as EngineError, Result as EngineResult};
 use rustling_engine::id::TableId;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
+use rustling_engine::rows::canonical::kept_bytes;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::rows::encoding::is_same_but_encoding;
 use rustling_engine::rows::schema::TableSchema;
@@ -180,7 +181,7 @@ impl DataSink for TableSink {
                 self.rows.add(usize::try_from(rows).unwrap_or(usize::MAX));
                 return Ok(rows);
             };
-            bytes += batch.get_array_memory_size();
+            bytes += kept_bytes(batch.columns());
             collected.push(self.retype(&batch)?);
         }
         let rows = self.load(collected, data).await?;

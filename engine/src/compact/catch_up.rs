@@ -11,7 +11,7 @@ use crate::deletion::vector::DeletionVector;
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::RunId;
-use crate::read::resolve::{each_keys, rows_with_keys};
+use crate::read::resolve::{each_keys, interval_of, rows_with_keys};
 use crate::seeded::{SeededFault, makes};
 use crate::state::State;
 use crate::version::run::Run;
@@ -47,11 +47,12 @@ impl<'a> CatchUp<'a> {
     /// # Errors
     /// [`Error::Dropped`]; [`Error::Corrupt`]; the disk's.
     pub(super) fn resolve(&mut self, state: &State) -> Result<()> {
+        let within = interval_of(self.added);
         for newer in self.version(state)?.runs() {
             if !self.resolved.insert(newer.id()) || makes(SeededFault::CatchUpSkipped) {
                 continue;
             }
-            each_keys(newer, &self.table.codec, |keys| {
+            each_keys(newer, &within, &self.table.codec, |keys| {
                 for (added, dead) in self.added.iter().zip(&mut self.dead) {
                     dead.extend(&rows_with_keys(keys, added)?);
                 }

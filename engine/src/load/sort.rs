@@ -21,6 +21,7 @@ use crate::load::spill::{Spill, SpillReader};
 use crate::read::cursor::{Cursor, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
+use crate::rows::canonical::{batch_bytes, kept_bytes};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, SeqRange};
@@ -120,7 +121,7 @@ impl<'a> Sorter<'a> {
         if let Some(sink) = &mut self.passing {
             return sink.take(&keys, &batch, origins);
         }
-        self.buffer_bytes += keys.size_bytes() + batch.get_array_memory_size() + keys.len() * PLACE_BYTES;
+        self.buffer_bytes += keys.size_bytes() + kept_bytes(batch.columns()) + keys.len() * PLACE_BYTES;
         self.buffer.push((keys, batch));
         if !self.ascending {
             return if self.buffer_bytes < self.budget_bytes { Ok(()) } else { self.spill() };
@@ -226,7 +227,7 @@ impl<'a> Sorter<'a> {
             batches.push(batch);
         }
         let order = if self.ascending { (0..).take(keys.len()).collect() } else { keys.sort_order() };
-        let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let bytes: usize = batches.iter().map(batch_bytes).sum();
         let block_rows = (BLOCK_BYTES / (bytes / keys.len().max(1)).max(1)).clamp(1, SCAN_BATCH_ROWS);
         Ok(SortedBuffer { keys, places, batches, order, at: 0, block_rows })
     }

@@ -32,7 +32,7 @@ use crate::version::run::Run;
 const STEP_KEYS_MIN: usize = 64;
 /// Keys of a source that the first step takes if no limit says how many rows are wanted: reading them costs about as much
 /// as decompressing the pages that they are in.
-const STEP_KEYS_UNLIMITED: usize = 1024;
+const STEP_KEYS_UNLIMITED: usize = 512;
 /// Keys of a source that a step takes, at most: so many that a page is seldom decoded for more than one step.
 const STEP_KEYS_MAX: usize = 65_536;
 /// How much more each step takes than the one before.

@@ -6,6 +6,7 @@
 //! Cost: about a microsecond for each key and run that bounds and filter do not exclude, less where keys lie close.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::deletion::file::DeadRows;
@@ -14,6 +15,7 @@ use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::{RunId, SeqNo, TableId};
 use crate::read::probe::Probe;
+use crate::read::source::KeyInterval;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::seeded::{SeededFault, makes};
@@ -29,8 +31,9 @@ const PROBED_KEYS: u64 = 65_536;
 /// [`crate::error::Error::Corrupt`]; the disk's.
 pub fn resolve(newer: &[Arc<Run>], older: &[Arc<Run>], codec: &KeyCodec) -> Result<DeadRows> {
     let mut dead = BTreeMap::new();
+    let within = interval_of(older);
     for run in newer {
-        each_keys(run, codec, |keys| find(keys, older, codec, &mut dead))?;
+        each_keys(run, &within, codec, |keys| find(keys, older, codec, &mut dead))?;
     }
     Ok(dead.into_iter().collect())
 }
@@ -97,19 +100,47 @@ pub fn rows_with_keys(keys: &Keys, run: &Run) -> Result<DeletionVector> {
     Ok(rows)
 }
 
-/// Calls `visit` with all keys that a run knows, in ascending batches: those of its rows, then the deleted ones.
+/// From the least key that one of some runs knows to the greatest.
+pub fn interval_of(runs: &[Arc<Run>]) -> KeyInterval {
+    let bounds = || runs.iter().filter_map(|run| run.key_bounds());
+    match (bounds().map(|(min, _)| min).min(), bounds().map(|(_, max)| max).max()) {
+        (Some(min), Some(max)) => {
+            KeyInterval { start: Bound::Included(min.to_vec()), end: Bound::Included(max.to_vec()) }
+        }
+        _ => KeyInterval::NONE,
+    }
+}
+
+/// Calls `visit` with all keys of an interval that a run knows, in ascending batches: those of its rows, then the
+/// deleted ones. Cost: that of the keys in the interval, not of the run.
 ///
 /// # Errors
 /// Those of `visit`; [`crate::error::Error::Corrupt`]; the disk's.
-pub fn each_keys(run: &Run, codec: &KeyCodec, mut visit: impl FnMut(&Keys) -> Result<()>) -> Result<()> {
-    let mut from = 0;
-    while from < run.rows() {
-        let to = run.rows().min(from + PROBED_KEYS);
-        visit(&run.sst().key_index().read(from..to)?)?;
-        from = to;
+pub fn each_keys(
+    run: &Run,
+    within: &KeyInterval,
+    codec: &KeyCodec,
+    mut visit: impl FnMut(&Keys) -> Result<()>,
+) -> Result<()> {
+    if !run.key_bounds().is_some_and(|bounds| within.touches(bounds)) {
+        return Ok(());
+    }
+    if run.rows() > 0 {
+        let mut left = within.rows(run.sst().key_index())?;
+        while !left.is_empty() {
+            let to = left.end.min(left.start + PROBED_KEYS);
+            visit(&run.sst().key_index().read(left.start..to)?)?;
+            left.start = to;
+        }
     }
     let deleted = run.deleted(codec)?;
-    if deleted.is_empty() || makes(SeededFault::DeletesKillNothing) { Ok(()) } else { visit(&deleted) }
+    let positions = deleted.within(within.bounds());
+    if positions.is_empty() || makes(SeededFault::DeletesKillNothing) {
+        return Ok(());
+    }
+    let mut keys = Keys::new(deleted.width());
+    keys.extend(&deleted, positions);
+    visit(&keys)
 }
 
 fn find(keys: &Keys, older: &[Arc<Run>], codec: &KeyCodec, dead: &mut BTreeMap<RunId, DeletionVector>) -> Result<()> {

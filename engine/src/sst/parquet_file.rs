@@ -27,7 +27,7 @@ use rayon::{ThreadPool, Yield};
 use crate::disk::api::{Disk, at};
 use crate::error::{Error, Result};
 use crate::id::RunId;
-use crate::rows::canonical::batch_bytes;
+use crate::rows::canonical::{batch_bytes, kept_bytes};
 use crate::sst::checksum::{HashedFile, HashingFile};
 use crate::sst::encoding::{ROW_GROUP_ROWS, SAMPLE_ROWS, properties};
 
@@ -337,7 +337,7 @@ fn encode_and_send(
 }
 
 fn memory_bytes(batches: &[RecordBatch]) -> u64 {
-    batches.iter().map(|batch| batch.get_array_memory_size() as u64).sum()
+    batches.iter().map(|batch| kept_bytes(batch.columns()) as u64).sum()
 }
 
 /// The same values without string buffers of which they use less than a half: views produced by `take` and the like
