@@ -28,7 +28,7 @@ def make(folder, sizes, parts, log):
     made = folder / "meta.json"
     if made.exists():
         meta = json.loads(made.read_text())
-        differing = [name for name, value in sizes.meta(meta["rows"]).items() if meta[name] != value]
+        differing = [name for name, value in sizes.meta(meta["rows"]).items() if meta.get(name) != value]
         if differing:
             raise SystemExit(
                 f"{folder} was made with other sizes ({', '.join(differing)}); remove it or choose another"

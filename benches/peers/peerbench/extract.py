@@ -119,8 +119,13 @@ def main(summary, peer, lines):
 
 
 def reads(summary, peer, lines):
-    kinds = {"w4a": "hot keys", "w4b": "uniform", "w4c_hot": "many hot in a call", "w4c": "many in a call"}
-    for step, kind in (*kinds.items(), ("w4d", "prepared SELECT")):
+    for step, kind in (
+        ("w4a", "hot keys"),
+        ("w4b", "uniform"),
+        ("w4c_hot", "many hot in a call"),
+        ("w4c", "many in a call"),
+        ("w4d", "prepared SELECT"),
+    ):
         summary.put("w4", kind, peer, lines.value(step, "rate"))
     for step, kind in (("w4a", "hot"), ("w4b", "uniform"), ("w4d", "SELECT")):
         for percent in ("p50", "p99"):

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from peerbench.arrow_files import read_arrow
 from peerbench.lineitem import DIGEST_WIDTH, FEW, KEY, NAMES, QUERIES, plain_answer, row_digests
-from peerbench.plan import HOT_CALLS, UNIFORM_CALLS
 
 # Which state the answers under a label are about.
 STATE_OF_LABEL = {
@@ -93,8 +92,8 @@ def read_digests(folder, sizes, connection):
     return {
         "w4a": of_gets(connection, hot.slice(sizes.hot_warm)),
         "w4b": of_gets(connection, uniform.slice(sizes.uniform_warm)),
-        "w4c": of_gets(connection, uniform.slice(0, UNIFORM_CALLS * sizes.many)),
-        "w4c_hot": of_gets(connection, pa.concat_tables([hot.slice(0, sizes.many)] * HOT_CALLS)),
+        "w4c": of_gets(connection, uniform.slice(0, sizes.many_calls * sizes.many)),
+        "w4c_hot": of_gets(connection, pa.concat_tables([hot.slice(0, sizes.many)] * sizes.many_hot_calls)),
         "w4d": of_gets(connection, uniform.slice(sizes.sql_warm, sizes.sql_gets)),
         "w5": ranges,
         "w5c": ranges * few,

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 
 BIG_MEMORY_MIB = 1024
 SMALL_MEMORY_MIB = 256
-# Calls of W4c with many keys each: with others each time, and with the same ones.
-UNIFORM_CALLS, HOT_CALLS = 3, 5
 # What a peer that failed in one of these leaves behind is of no use to the steps that follow.
 CHANGING = {"load", "load_shuffled", "w2a", "w2b", "w7", "ycsb_load"}
 
@@ -26,6 +24,9 @@ class Sizes:
     uniform_warm: int = 10_000
     uniform_gets: int = 50_000
     many: int = 10_000
+    # Calls with so many keys each: with others each time, and with the same ones.
+    many_calls: int = 3
+    many_hot_calls: int = 5
     sql_warm: int = 1_000
     sql_gets: int = 10_000
     ranges: int = 1_000

@@ -10,7 +10,6 @@ from time import perf_counter, perf_counter_ns
 
 from peerbench.arrow_files import read_arrow
 from peerbench.lineitem import FEW, KEY, NAMES, QUERIES, digest, plain_answer
-from peerbench.plan import HOT_CALLS, UNIFORM_CALLS
 from peerbench.store import Unsupported, files
 
 WARM_RUNS = 5
@@ -176,13 +175,14 @@ def gets_sql(run):
 def gets_many(run):
     many = run.meta["many"]
     keys = read_arrow(run.data / "gets_uniform.arrow")
-    many_calls(run, [run.store.prepare_many(keys.slice(call * many, many)) for call in range(UNIFORM_CALLS)])
+    starts = range(0, run.meta["many_calls"] * many, many)
+    many_calls(run, [run.store.prepare_many(keys.slice(start, many)) for start in starts])
 
 
 def gets_many_hot(run):
     keys = run.store.prepare_many(read_arrow(run.data / "gets_hot.arrow").slice(0, run.meta["many"]))
     run.store.get_many(keys)
-    many_calls(run, [keys] * HOT_CALLS)
+    many_calls(run, [keys] * run.meta["many_hot_calls"])
 
 
 def many_calls(run, calls):

@@ -11,9 +11,6 @@ use crate::run::{Result, Run, one_by_one};
 
 /// Columns `l_orderkey`, `l_extendedprice`, `l_shipdate`.
 const FEW: [usize; 3] = [0, 5, 10];
-/// Calls with many keys of their own; with the same ones.
-const UNIFORM_CALLS: usize = 3;
-const HOT_CALLS: usize = 5;
 
 /// Gets of the keys of a file, one after the other.
 pub(crate) fn gets(run: &Run, file: &str, warm: &str, count: &str) -> Result<()> {
@@ -37,10 +34,10 @@ pub(crate) fn gets_many(run: &Run, is_hot: bool) -> Result<()> {
     let calls: Vec<RecordBatch> = if is_hot {
         let keys = run.input.read("gets_hot.arrow")?.slice(0, many);
         get(&keys)?;
-        vec![keys; HOT_CALLS]
+        vec![keys; run.input.number("many_hot_calls")?]
     } else {
         let keys = run.input.read("gets_uniform.arrow")?;
-        (0..UNIFORM_CALLS).map(|call| keys.slice(call * many, many)).collect()
+        (0..run.input.number("many_calls")?).map(|call| keys.slice(call * many, many)).collect()
     };
     let mut digest = Digest::default();
     let latencies = run.each(&calls, run.budget, get, |found| digest.add(&found.rows))?;

@@ -30,8 +30,8 @@ use crate::version::run::Run;
 
 /// Keys of a source that the first step takes, at least.
 const STEP_KEYS_MIN: usize = 64;
-/// Keys of a source that the first step takes if no limit says how many rows are wanted: reading them costs about as much
-/// as decompressing the pages that they are in.
+/// Keys of a source that the first step takes if no limit says how many rows are wanted: a short range is one step, which
+/// goes once through its pages.
 const STEP_KEYS_UNLIMITED: usize = 512;
 /// Keys of a source that a step takes, at most: so many that a page is seldom decoded for more than one step.
 const STEP_KEYS_MAX: usize = 65_536;

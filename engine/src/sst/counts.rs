@@ -11,7 +11,7 @@ pub struct ReadCounts {
     pub rows_kept: u64,
     /// Pieces of columns, of some hundred rows each, that were kept from an earlier read.
     pub pieces_kept: u64,
-    /// Pieces of columns that were decoded.
+    /// Pieces of columns of which rows were decoded.
     pub pieces_decoded: u64,
 }
 

@@ -4,8 +4,8 @@
 //! Invariants: what is kept stays within its bytes. Runs never change and their ids are never given again, so it is never
 //! stale. What is read once does not drive out what is read often.
 //! How: keys that are looked up again and again lie anywhere, so what is kept for them is the row alone, in the fewest
-//! bytes; for keys near by it is a piece, of so many rows that decoding it costs little more than finding the one row,
-//! which is mostly decompressing its page. In a piece each column is by itself, so a lookup of some columns decodes those.
+//! bytes; for keys near by it is a piece, of so many rows that decoding it costs little more than finding the one row. In
+//! a piece each column is by itself, so a lookup of some columns decodes those.
 
 use std::sync::Arc;
 

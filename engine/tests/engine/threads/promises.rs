@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
@@ -69,6 +70,32 @@ fn tables_that_are_created_at_once_are_different_tables() {
     let found = contents(&db).unwrap();
     assert_eq!(found.len(), 8);
     assert!(found.iter().all(|(name, rows)| rows.len() == 1 && rows.values().all(|value| value == name)), "{found:?}");
+}
+
+/// A write that waits for its answer comes behind those that one's own thread has queued. These are so large that none
+/// shares a group with another, so that there are moments between them.
+#[test]
+fn a_write_does_not_overtake_one_that_is_queued() {
+    const QUEUED: usize = 3;
+    let db = database(Options::with_memory(4 << 20));
+    let batch = |value: &str| {
+        let mut batch = WriteBatch::new();
+        batch.upsert("t", rows(&[(1, value.to_owned())]));
+        batch
+    };
+    let (large, small) = (batch(&"queued ".repeat(30_000)), batch("last"));
+    for _ in 0..1000 {
+        let (sender, answers) = channel();
+        for _ in 0..QUEUED {
+            let sender = sender.clone();
+            db.write_then(&large, Box::new(move |answer| sender.send(answer).unwrap())).unwrap();
+        }
+        let last = db.write(&small).unwrap();
+        for queued in answers.iter().take(QUEUED) {
+            assert!(queued.unwrap() < last);
+        }
+    }
+    db.close().unwrap();
 }
 
 #[test]
