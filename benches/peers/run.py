@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 from peerbench import environment  # noqa: E402
 
 QUICK = {"scale": 0.02, "repeat": 1, "budget": 1.0, "cap": 60.0}
-FULL = {"scale": 1.0, "repeat": 3, "budget": 20.0, "cap": 900.0}
+FULL = {"scale": 1.0, "repeat": 3, "budget": 5.0, "cap": 300.0}
 
 
 def log(text):

@@ -19,10 +19,9 @@ use crate::error::{Error, Result};
 use crate::flush::{flush_oldest, flush_table};
 use crate::id::{RunId, SeqNo, TableId};
 use crate::publish::VersionEdit;
-use crate::read::cursor::{Cursor, KeyedBatches};
+use crate::read::cursor::{Cursor, KeyedBatch, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::SCAN_BATCH_ROWS;
-use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
@@ -235,7 +234,7 @@ struct ChosenKeys {
 }
 
 impl KeyedBatches for ChosenKeys {
-    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+    fn next_keyed(&mut self) -> Result<Option<KeyedBatch>> {
         while self.at < self.run.rows() {
             let rows = self.at..self.run.rows().min(self.at + SCAN_BATCH_ROWS as u64);
             self.at = rows.end;
@@ -247,7 +246,7 @@ impl KeyedBatches for ChosenKeys {
             let keys = self.run.sst().key_index().read(rows)?.take(&chosen.collect::<Vec<_>>());
             let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
             let nothing = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
-            return Ok(Some((keys, nothing)));
+            return Ok(Some(KeyedBatch::all(keys, nothing)));
         }
         Ok(None)
     }

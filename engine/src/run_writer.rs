@@ -98,7 +98,7 @@ impl<'a> RunWriter<'a> {
     pub fn append(&mut self, keys: &Keys, batch: &RecordBatch) -> Result<()> {
         let mut from = 0;
         while let Some(cut) = self.cuts.last() {
-            let to = keys.gallop(from, cut).unwrap_or_else(|to| to);
+            let to = keys.gallop(from, (&**cut).into()).unwrap_or_else(|to| to);
             if to == keys.len() {
                 break;
             }
@@ -177,8 +177,9 @@ impl<'a> RunWriter<'a> {
 
     /// Ends the run, if there is one, with all deleted keys below `end`.
     fn close_run(&mut self, end: Option<&[u8]>) -> Result<()> {
-        let to =
-            end.map_or(self.deleted.len(), |end| self.deleted.gallop(self.deleted_from, end).unwrap_or_else(|to| to));
+        let to = end.map_or(self.deleted.len(), |end| {
+            self.deleted.gallop(self.deleted_from, end.into()).unwrap_or_else(|to| to)
+        });
         while self.deleted_from < to {
             let part_end = to.min(self.deleted_from + DELETED_KEYS);
             let mut part = Keys::new(self.deleted.width());

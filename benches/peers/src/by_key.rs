@@ -12,12 +12,15 @@ use crate::run::{Result, Run, one_by_one};
 /// Columns `l_orderkey`, `l_extendedprice`, `l_shipdate`.
 const FEW: [usize; 3] = [0, 5, 10];
 
+/// How many budgets warming up may take: less than all of it would leave the cold part to be measured.
+const WARM_BUDGETS: u32 = 4;
+
 /// Gets of the keys of a file, one after the other.
 pub(crate) fn gets(run: &Run, file: &str, warm: &str, count: &str) -> Result<()> {
     let (warm, count) = (run.input.number(warm)?, run.input.number(count)?);
     let keys = one_by_one(&run.input.read(file)?);
     let get = |key: &RecordBatch| Ok(run.db.get(TABLE, key)?);
-    run.each(&keys[..warm], run.budget, get, drop)?;
+    run.each(&keys[..warm], WARM_BUDGETS * run.budget, get, drop)?;
     let mut digest = Digest::default();
     let counted = &keys[warm..keys.len().min(warm + count)];
     let latencies = run.each(counted, run.budget, get, |row| row.iter().for_each(|row| digest.add(row)))?;
@@ -57,7 +60,7 @@ pub(crate) fn gets_sql(run: &Run) -> Result<()> {
     }
     let select = run.db.prepare("SELECT * FROM lineitem WHERE l_orderkey = $1 AND l_linenumber = $2")?;
     let get = |parameters: &Vec<ScalarValue>| Ok(select.query(parameters)?);
-    run.each(&parameters[..warm], run.budget / 2, get, drop)?;
+    run.each(&parameters[..warm], WARM_BUDGETS * run.budget, get, drop)?;
     let mut digest = Digest::default();
     let latencies =
         run.each(&parameters[warm..], run.budget, get, |rows| rows.iter().for_each(|rows| digest.add(rows)))?;

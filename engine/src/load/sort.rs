@@ -18,7 +18,7 @@ use crate::id::SeqNo;
 use crate::load::origin::{OriginRuns, Origins, schema_with_origin, split_origin, with_origin};
 use crate::load::sink::{OnConflict, Sink, Written};
 use crate::load::spill::{Spill, SpillReader};
-use crate::read::cursor::{Cursor, KeyedBatches};
+use crate::read::cursor::{Cursor, KeyedBatch, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
 use crate::rows::canonical::{batch_bytes, kept_bytes};
@@ -288,10 +288,10 @@ struct SpillBatches {
 }
 
 impl KeyedBatches for SpillBatches {
-    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+    fn next_keyed(&mut self) -> Result<Option<KeyedBatch>> {
         let Some(batch) = self.batches.next().transpose()? else { return Ok(None) };
         let (stored, _) = split_origin(&self.table.schema, &batch)?;
-        Ok(Some((self.codec.encode_batch(&stored)?, batch)))
+        Ok(Some(KeyedBatch::all(self.codec.encode_batch(&stored)?, batch)))
     }
 }
 
@@ -321,13 +321,13 @@ impl RunsWithOrigins {
 }
 
 impl KeyedBatches for RunsWithOrigins {
-    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+    fn next_keyed(&mut self) -> Result<Option<KeyedBatch>> {
         loop {
             if let Some(stored) = self.rows.as_mut().and_then(Iterator::next).transpose()? {
                 let lines = self.origins.get(self.at, stored.num_rows() as u64);
                 self.at += stored.num_rows() as u64;
                 let batch = with_origin(&self.schema, &stored, lines)?;
-                return Ok(Some((self.codec.encode_batch(&stored)?, batch)));
+                return Ok(Some(KeyedBatch::all(self.codec.encode_batch(&stored)?, batch)));
             }
             let Some(run) = self.runs.next() else { return Ok(None) };
             self.rows = Some(run.sst().rows(0..run.rows(), &self.projection, SCAN_BATCH_ROWS)?);

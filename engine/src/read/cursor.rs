@@ -16,9 +16,24 @@ use crate::error::{Damage, Error, Result};
 use crate::memtable::visible::VisibleChunk;
 use crate::rows::canonical::kept_bytes;
 use crate::rows::change::DELETED;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{HeadedKey, Keys};
 use crate::sst::rows::SstRows;
 use crate::version::run::Run;
+
+/// Rows with their keys, which ascend.
+#[derive(Debug)]
+pub struct KeyedBatch {
+    keys: Keys,
+    batch: RecordBatch,
+    rows: BlockRows,
+}
+
+impl KeyedBatch {
+    /// All rows of a batch, and the key of each.
+    pub fn all(keys: Keys, batch: RecordBatch) -> Self {
+        Self { keys, batch, rows: BlockRows::Same }
+    }
+}
 
 /// Batches in key order with their encoded keys.
 pub trait KeyedBatches: Send {
@@ -26,7 +41,7 @@ pub trait KeyedBatches: Send {
     ///
     /// # Errors
     /// Whatever reading meets.
-    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>>;
+    fn next_keyed(&mut self) -> Result<Option<KeyedBatch>>;
 }
 
 /// What a cursor reads from.
@@ -48,9 +63,12 @@ struct Asleep {
 }
 
 /// How the rows of the current block are found.
+#[derive(Debug)]
 enum BlockRows {
     /// Key `i` belongs to row `i` of the batch.
     Same,
+    /// Key `i` belongs to the row with this number; the batch has others, too.
+    Listed(Vec<u32>),
     /// Key `i` belongs to row `rows[i]`, or is deleted.
     Mapped(VisibleChunk),
     /// All keys are deleted.
@@ -168,6 +186,11 @@ impl Cursor {
         self.keys.get(self.at)
     }
 
+    /// As [`Cursor::key`], with its head.
+    pub fn headed(&self) -> HeadedKey<'_> {
+        self.keys.headed(self.at)
+    }
+
     /// Number of the current block.
     pub fn block(&self) -> u64 {
         self.block
@@ -187,6 +210,7 @@ impl Cursor {
     pub fn row(&self, index: usize) -> Option<usize> {
         match &self.rows {
             BlockRows::Same => Some(index),
+            BlockRows::Listed(rows) => Some(rows[index] as usize),
             BlockRows::Mapped(chunk) => Some(chunk.rows[index]).filter(|row| *row != DELETED).map(|row| row as usize),
             BlockRows::Deleted => None,
         }
@@ -203,7 +227,7 @@ impl Cursor {
     }
 
     /// The positions from here on, in this block, with keys below `bound`.
-    pub fn below(&self, bound: Option<&[u8]>) -> Range<usize> {
+    pub fn below(&self, bound: Option<HeadedKey<'_>>) -> Range<usize> {
         let end = bound.map_or(self.end, |bound| match self.keys.gallop(self.at, bound) {
             Ok(index) | Err(index) => index.min(self.end),
         });
@@ -221,11 +245,11 @@ impl Cursor {
 
     fn next_block(&mut self) -> Result<()> {
         let Input::Batches(batches) = &mut self.input else { return Ok(()) };
-        while let Some((keys, batch)) = batches.next_keyed()? {
+        while let Some(KeyedBatch { keys, batch, rows }) = batches.next_keyed()? {
             if keys.is_empty() {
                 continue;
             }
-            (self.at, self.end) = (0, keys.len());
+            (self.at, self.end, self.rows) = (0, keys.len(), rows);
             self.keys = Arc::new(keys);
             self.row_bytes = row_bytes(&batch);
             self.batch = Some(Arc::new(batch));
@@ -252,17 +276,22 @@ struct RunBatches {
 }
 
 impl KeyedBatches for RunBatches {
-    fn next_keyed(&mut self) -> Result<Option<(Keys, RecordBatch)>> {
+    fn next_keyed(&mut self) -> Result<Option<KeyedBatch>> {
         let Some(batch) = self.rows.next().transpose()? else { return Ok(None) };
         let end = self.at + batch.num_rows() as u64;
         let rows = self.at..end;
         let keys = self.run.sst().key_index().read(rows.clone())?;
         self.at = end;
         if self.dead.count_in(&rows) == 0 {
-            return Ok(Some((keys, batch)));
+            return Ok(Some(KeyedBatch::all(keys, batch)));
         }
         let live = self.dead.live(rows);
         let kept: Vec<u32> = live.set_indices().filter_map(|index| u32::try_from(index).ok()).collect();
-        Ok(Some((keys.take(&kept), filter_record_batch(&batch, &BooleanArray::new(live, None))?)))
+        let keys = keys.take(&kept);
+        // Whoever merges copies what it picks: a copy before that pays only where it gives much memory back.
+        if kept.len() >= batch.num_rows() / 2 {
+            return Ok(Some(KeyedBatch { keys, batch, rows: BlockRows::Listed(kept) }));
+        }
+        Ok(Some(KeyedBatch::all(keys, filter_record_batch(&batch, &BooleanArray::new(live, None))?)))
     }
 }

@@ -164,7 +164,7 @@ impl Merge {
         }
         let next = self.runner_up();
         let cursor = &self.cursors[top];
-        let mut range = cursor.below(next.map(|next| self.cursors[next].key()));
+        let mut range = cursor.below(next.map(|next| self.cursors[next].headed()));
         let tied = range.is_empty();
         if tied {
             range = cursor.at()..cursor.at() + 1;
@@ -228,7 +228,8 @@ impl Merge {
 
     fn less(&self, a: usize, b: usize) -> bool {
         let (first, second) = if makes(SeededFault::MergePrefersOlder) { (b, a) } else { (a, b) };
-        (self.cursors[a].key(), first) < (self.cursors[b].key(), second)
+        let (a, b) = (self.cursors[a].headed(), self.cursors[b].headed());
+        a.cmp(&b).then(first.cmp(&second)).is_lt()
     }
 
     /// Restores the heap after the cursor on top moved.

@@ -42,7 +42,9 @@ impl<'a> Probe<'a> {
         }
         let asked = &self.open[start..end];
         let mut keys = Keys::new(self.keys.width());
-        asked.iter().for_each(|index| keys.push(self.keys.get(*index)));
+        for together in asked.chunk_by(|a, b| a + 1 == *b) {
+            keys.extend(self.keys, together[0]..together[0] + together.len());
+        }
         let mut is_known = vec![false; asked.len()];
         let denied = run.sst().key_index().find_sorted(&keys, |place, row| {
             is_known[place] = true;
@@ -50,8 +52,8 @@ impl<'a> Probe<'a> {
         })?;
         let deleted = run.deleted(codec)?;
         let mut from = 0;
-        for (place, key) in keys.iter().enumerate() {
-            match deleted.gallop(from, key) {
+        for place in 0..keys.len() {
+            match deleted.gallop(from, keys.headed(place)) {
                 Ok(at) => {
                     from = at;
                     if !std::mem::replace(&mut is_known[place], true) {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::types::{ByteArrayType, ByteViewType};
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BinaryViewBuilder, GenericByteArray, GenericByteViewArray,
-    LargeBinaryArray, LargeStringArray, StringArray, make_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryViewBuilder, GenericByteArray,
+    GenericByteViewArray, LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, downcast_primitive,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType, i256};
@@ -222,8 +222,22 @@ pub(crate) fn native_array<T: Fixed>(
     values: Vec<T::Raw>,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef, ArrowError> {
-    let builder = ArrayData::builder(data_type.clone()).len(values.len()).nulls(nulls);
-    builder.add_buffer(Buffer::from_vec(values)).build().map(make_array)
+    let count = values.len();
+    macro_rules! typed {
+        ($arrow:ty) => {{
+            type Number = <$arrow as ArrowPrimitiveType>::Native;
+            if size_of::<Number>() == size_of::<T::Raw>() {
+                let values = ScalarBuffer::<Number>::new(Buffer::from_vec(values), 0, count);
+                let array = PrimitiveArray::<$arrow>::try_new(values, nulls)?;
+                return Ok(Arc::new(array.with_data_type(data_type.clone())));
+            }
+        }};
+    }
+    downcast_primitive! { data_type => (typed), _ => {} }
+    Err(ArrowError::InvalidArgumentError(format!(
+        "{data_type} is not made of numbers of {} bytes",
+        size_of::<T::Raw>()
+    )))
 }
 
 /// Shows each row's byte string; those of NULLs mean nothing.

@@ -29,8 +29,9 @@ pub const ROW_GROUP_ROWS: usize = 131_072;
 /// batch of a scan has, so that batches and row groups end where pages do.
 pub const PAGE_ROWS: usize = 4_096;
 
-/// Bytes of a page, about, unless a single value has more.
-pub const PAGE_BYTES: usize = 1 << 20;
+/// Bytes of a page, about, unless a single value has more: where values are wide, what a lookup decompresses for one of
+/// them. Half of that makes lookups a quarter faster, and footers, which have the bounds of every page, twice as large.
+pub const PAGE_BYTES: usize = 32 << 10;
 
 /// Rows that are encoded at once, if they are not large.
 const WRITE_BATCH_ROWS: usize = 1024;
@@ -57,6 +58,7 @@ pub fn properties(schema: &SchemaRef, key: &[usize], sample: &RecordBatch) -> Re
         .set_compression(Compression::LZ4_RAW)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_write_batch_size(rows_at_once(sample))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_statistics_enabled(EnabledStatistics::Page)
@@ -78,12 +80,13 @@ pub fn properties(schema: &SchemaRef, key: &[usize], sample: &RecordBatch) -> Re
     Ok(builder.set_sorting_columns(Some(sorting.into_iter().flatten().collect())).build())
 }
 
-/// Rows after which the writer looks at the size of a page: fewer than its default of 1,024 where values are so large
-/// that these would make a page of many megabytes.
+/// Rows after which the writer looks at the size of a page: fewer than its default of 1,024 where these would be more
+/// than a page; a power of two, so that pages of whole blocks end where pieces that are kept of them do.
 fn rows_at_once(sample: &RecordBatch) -> usize {
     let largest = sample.columns().iter().map(|column| needed_bytes(column)).max().unwrap_or(0);
     let value_bytes = largest / sample.num_rows().max(1);
-    (PAGE_BYTES / value_bytes.max(1)).clamp(1, WRITE_BATCH_ROWS)
+    let rows = (PAGE_BYTES / value_bytes.max(1)).clamp(1, WRITE_BATCH_ROWS);
+    1 << rows.ilog2()
 }
 
 /// Sets dictionary and encoding of one column that is not nested; `sorted` says whether its values ascend.

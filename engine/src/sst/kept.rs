@@ -16,12 +16,12 @@ use quick_cache::sync::Cache;
 use crate::sst::encoding::PAGE_ROWS;
 use crate::sst::meta::FileId;
 
-/// Rows of a piece: a part of a page, so that none has two of them.
+/// Rows of a piece: a part of a page, so that none has two of them, unless values are wide.
 pub const PIECE_ROWS: usize = 512;
 const _: () = assert!(PAGE_ROWS.is_multiple_of(PIECE_ROWS), "no piece lies in two pages");
 
-/// Bytes of a piece, about, from which on rows are so large that each is read by itself.
-pub const PIECE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a piece of all columns that are wanted, about, from which on rows are so large that each is read by itself.
+pub const PIECE_BYTES_MAX: usize = 128 << 10;
 
 /// Bytes of a typical piece of a column, by which the cache is laid out.
 const COLUMN_BYTES: usize = 4 << 10;

@@ -181,8 +181,8 @@ pub fn merged_bytes(metadata: &ArrowReaderMetadata) -> usize {
         let bytes: i64 = row_group.columns().iter().map(decoded_bytes).fold(0, i64::saturating_add);
         let rows = usize::try_from(row_group.num_rows()).unwrap_or(usize::MAX).max(1);
         let row_bytes = in_memory(u64::try_from(bytes).unwrap_or(0)) / rows;
-        // A page of wide values is full of bytes before it is full of rows.
-        row_bytes.saturating_mul(rows.min(PAGE_ROWS)).min(row_bytes.max(PAGE_BYTES * row_group.num_columns()))
+        // A page of wide values is full of bytes before it is full of rows, and may then get twice as many.
+        row_bytes.saturating_mul(rows.min(PAGE_ROWS)).min(row_bytes.max(2 * PAGE_BYTES * row_group.num_columns()))
     };
     metadata.memory_size() + metadata.row_groups().iter().map(page).max().unwrap_or(0)
 }

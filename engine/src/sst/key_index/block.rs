@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::error::Damage;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{HEAD_BYTES, Head, HeadedKey, Keys, head_at};
 use crate::sst::checksum::in_memory;
 
 /// Keys of every block but the last.
@@ -124,6 +124,10 @@ struct Packed<'a> {
     /// Positions of the bytes that differ, as many as `varying` says.
     positions: [usize; PACKED_BYTES_MAX],
     varying: usize,
+    /// Those of them that are in a head, in its place.
+    mask: Head,
+    /// What heads of its keys have in all other places.
+    same: Head,
     /// The integer of the fence.
     base: u64,
     width: usize,
@@ -165,10 +169,10 @@ impl<'a> KeyBlock<'a> {
     ///
     /// # Errors
     /// The bytes contradict themselves.
-    pub fn rank(&self, key: &[u8], from: usize) -> Result<Rank, Damage> {
+    pub fn rank(&self, key: HeadedKey<'_>, from: usize) -> Result<Rank, Damage> {
         match &self.layout {
             Layout::Packed(packed) => Ok(packed.rank(self.fence, key, from, self.count)),
-            Layout::Cut(cut) => cut.rank(self.fence, key, from, self.count),
+            Layout::Cut(cut) => cut.rank(self.fence, key.key, from, self.count),
         }
     }
 
@@ -251,7 +255,7 @@ impl<'a> Packed<'a> {
         let (mask, deltas) = split(rest, fence.len().div_ceil(8), "mask")?;
         check_length(deltas, (count - 1) * width)?;
         let mut positions = [0; PACKED_BYTES_MAX];
-        let (mut varying, mut base) = (0, 0);
+        let (mut varying, mut base, mut head_mask): (_, _, Head) = (0, 0, 0);
         for (index, byte) in mask.iter().enumerate().filter(|(_, byte)| **byte != 0) {
             for position in (index * 8..index * 8 + 8).filter(|position| byte >> (position % 8) & 1 == 1) {
                 if varying == PACKED_BYTES_MAX || position >= fence.len() {
@@ -259,10 +263,12 @@ impl<'a> Packed<'a> {
                 }
                 positions[varying] = position;
                 varying += 1;
+                head_mask |= (HEAD_BYTES - 1).checked_sub(position).map_or(0, |behind| 0xff << (8 * behind));
                 base = base << 8 | u64::from(fence[position]);
             }
         }
-        Ok(Self { positions, varying, base, width, deltas })
+        let same = head_at(fence, 0..fence.len()) & !head_mask;
+        Ok(Self { positions, varying, mask: head_mask, same, base, width, deltas })
     }
 
     fn positions(&self) -> &[usize] {
@@ -274,24 +280,22 @@ impl<'a> Packed<'a> {
         row.checked_sub(1).map_or(0, |before| integer(self.deltas, before, self.width))
     }
 
-    fn rank(&self, fence: &[u8], key: &[u8], from: usize, count: usize) -> Rank {
-        let (value, exact, behind) = match self.aim(fence, key) {
-            Aim::At(value) => (value, true, false),
-            Aim::Before(value) => (value, false, false),
-            Aim::Behind(value) => (value, false, true),
+    fn rank(&self, fence: &[u8], key: HeadedKey<'_>, from: usize, count: usize) -> Rank {
+        // The least integer of a key that is not less, if there may be one.
+        let (least, exact) = match self.aim(fence, key) {
+            Aim::At(value) => (Some(value), true),
+            Aim::Before(value) => (Some(value), false),
+            Aim::Behind(value) => (value.checked_add(1), false),
         };
-        let Some(target) = value.checked_sub(self.base) else {
-            return Rank::Absent(0);
-        };
-        let (mut low, mut high) = (from, count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let delta = self.delta(middle);
-            if delta < target || behind && delta == target {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
+        let Some(least) = least else { return Rank::Absent(count as u64) };
+        let Some(target) = least.checked_sub(self.base) else { return Rank::Absent(0) };
+        let (mut low, mut left) = (from, count.saturating_sub(from));
+        // Without branches that nobody can predict: they cost more than the loads.
+        while left > 0 {
+            let half = left / 2;
+            let is_less = self.delta(low + half) < target;
+            low = if is_less { low + half + 1 } else { low };
+            left = if is_less { left - half - 1 } else { half };
         }
         if exact && low < count && self.delta(low) == target {
             Rank::Found(low as u64)
@@ -300,7 +304,11 @@ impl<'a> Packed<'a> {
         }
     }
 
-    fn aim(&self, fence: &[u8], key: &[u8]) -> Aim {
+    fn aim(&self, fence: &[u8], HeadedKey { key, head }: HeadedKey<'_>) -> Aim {
+        if key.len() == fence.len() && key.len() <= HEAD_BYTES && head & !self.mask == self.same {
+            let shifts = self.positions().iter().map(|position| 8 * (HEAD_BYTES - 1 - position));
+            return Aim::At(shifts.fold(0, |value, shift| value << 8 | low_byte(head >> shift)));
+        }
         let mut value = 0;
         let mut varying = 0;
         for (position, expected) in fence.iter().enumerate() {
@@ -337,6 +345,11 @@ impl<'a> Packed<'a> {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low byte is what is wanted")]
+fn low_byte(head: Head) -> u64 {
+    u64::from(head as u8)
 }
 
 fn parse_prefix<'a>(bytes: &'a [u8], fence: &[u8]) -> Result<(usize, &'a [u8]), Damage> {

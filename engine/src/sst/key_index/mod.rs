@@ -9,3 +9,4 @@ pub mod footer;
 pub mod writer;
 
 pub mod reader;
+mod search;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::disk::api::{Disk, at};
 use crate::error::{Damage, Error, Result};
-use crate::rows::keys::Keys;
+use crate::rows::keys::{HeadedKey, Keys};
 use crate::sst::checksum::{BlockChecks, in_memory};
 use crate::sst::key_index::block::{BLOCK_KEYS, KeyBlock, Rank};
 use crate::sst::key_index::filter::{self, FILTER_BLOCK_BYTES, GROUP_KEYS};
@@ -129,7 +129,8 @@ impl KeyIndex {
     /// # Errors
     /// The file is damaged on the way to it.
     pub fn rank(&self, key: &[u8]) -> Result<Rank> {
-        match self.block_of(key, 0)? {
+        let key = HeadedKey::from(key);
+        match self.fences()?.block_of(key, 0)? {
             None => Ok(Rank::Absent(0)),
             Some(block) => self.rank_in(block, &self.block(block)?, key, 0),
         }
@@ -143,8 +144,9 @@ impl KeyIndex {
         if !self.key_range.as_ref().is_some_and(|range| range.contains(key)) {
             return Ok(Found::Absent);
         }
-        let Some(block) = self.block_of(key, 0)? else { return Ok(Found::Absent) };
-        if !self.filter_may_contain(block, key)? {
+        let key = HeadedKey::from(key);
+        let Some(block) = self.fences()?.block_of(key, 0)? else { return Ok(Found::Absent) };
+        if !self.filter_may_contain(block, key.key)? {
             return Ok(Found::Denied);
         }
         match self.rank_in(block, &self.block(block)?, key, 0)? {
@@ -160,51 +162,6 @@ impl KeyIndex {
     pub fn lower_bound(&self, key: &[u8]) -> Result<u64> {
         let (Rank::Found(row) | Rank::Absent(row)) = self.rank(key)?;
         Ok(row)
-    }
-
-    /// Calls `visit` with (index of the probe, row) for each of the ascending probes that is there. Probes close to
-    /// each other share their way; those alone in their block ask its filter first. Gives the number of those to which
-    /// it said no.
-    ///
-    /// # Errors
-    /// The file is damaged on the way to one of them; `visit` may have been called before.
-    pub fn find_sorted(&self, probes: &Keys, mut visit: impl FnMut(usize, u64)) -> Result<u64> {
-        let Some(range) = &self.key_range else {
-            return Ok(0);
-        };
-        let mut denied = 0;
-        let (Ok(first) | Err(first)) = probes.position(&range.min);
-        let mut current = 0;
-        // The block that the probe before this one was looked for in, and where in it.
-        let mut open: Option<(u64, KeyBlock<'_>, usize)> = None;
-        for probe in first..probes.len() {
-            let key = probes.get(probe);
-            if *key > *range.max {
-                break;
-            }
-            let Some(block) = self.block_of(key, current)? else {
-                continue;
-            };
-            current = block;
-            let (parsed, from) = match &mut open {
-                Some((number, parsed, from)) if *number == block => (parsed, from),
-                _ if !self.filter_may_contain(block, key)? => {
-                    denied += 1;
-                    continue;
-                }
-                _ => {
-                    let (_, parsed, from) = open.insert((block, self.block(block)?, 0));
-                    (parsed, from)
-                }
-            };
-            let rank = self.rank_in(block, parsed, key, *from)?;
-            let (Rank::Found(row) | Rank::Absent(row)) = rank;
-            *from = in_memory(row - block * BLOCK_KEYS as u64);
-            if rank == Rank::Found(row) {
-                visit(probe, row);
-            }
-        }
-        Ok(denied)
     }
 
     /// The keys of a range of rows. O(keys).
@@ -257,28 +214,8 @@ impl KeyIndex {
         self.slice(base + start..base + end, "fence")
     }
 
-    /// The last block whose fence is not greater than the key. That of block `from` is known not to be, unless it is
-    /// the first block. O(log of the distance), or of the number of blocks from the first block on.
-    fn block_of(&self, key: &[u8], from: u64) -> Result<Option<u64>> {
-        let mut low = from;
-        let mut high = self.blocks();
-        let mut step = if from == 0 { high } else { 1 };
-        while low + step < high {
-            if self.fence(low + step)? > key {
-                high = low + step;
-            } else {
-                low += step;
-                step *= 2;
-            }
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.fence(middle)? > key { high = middle } else { low = middle + 1 }
-        }
-        Ok(low.checked_sub(1))
-    }
-
-    fn filter_may_contain(&self, block: u64, key: &[u8]) -> Result<bool> {
+    /// Whether the filter of a block says that a key may be in it.
+    pub(super) fn filter_may_contain(&self, block: u64, key: &[u8]) -> Result<bool> {
         let group = block / GROUP_BLOCKS;
         let start = self.filter_start(group)?;
         let end = self.block_start((group + 1) * GROUP_BLOCKS)?;
@@ -292,7 +229,8 @@ impl KeyIndex {
         Ok(filter::may_contain(self.slice(place..place + FILTER_BLOCK_BYTES, "filter")?, hash))
     }
 
-    fn rank_in(&self, block: u64, parsed: &KeyBlock<'_>, key: &[u8], from: usize) -> Result<Rank> {
+    /// Where a key is in the index, given its block and a position there that it does not lie before.
+    pub(super) fn rank_in(&self, block: u64, parsed: &KeyBlock<'_>, key: HeadedKey<'_>, from: usize) -> Result<Rank> {
         let first = block * BLOCK_KEYS as u64;
         Ok(match parsed.rank(key, from).map_err(|damage| self.corrupt_block(block, damage))? {
             Rank::Found(row) => Rank::Found(first + row),
@@ -300,7 +238,8 @@ impl KeyIndex {
         })
     }
 
-    fn block(&self, block: u64) -> Result<KeyBlock<'_>> {
+    /// A block, taken apart.
+    pub(super) fn block(&self, block: u64) -> Result<KeyBlock<'_>> {
         let fence = self.fence(block)?;
         let start = self.block_start(block)?;
         let next = block + 1;
@@ -346,7 +285,7 @@ impl KeyIndex {
     }
 
     /// Bytes of the file, verified.
-    fn slice(&self, range: Range<u64>, field: &'static str) -> Result<&[u8]> {
+    pub(super) fn slice(&self, range: Range<u64>, field: &'static str) -> Result<&[u8]> {
         if range.start > range.end || range.end > self.checks.file_bytes() {
             return Err(self.truncated(field, range.end, self.checks.file_bytes()));
         }

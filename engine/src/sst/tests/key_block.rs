@@ -35,7 +35,7 @@ fn check(list: &[&[u8]], kind: u8) -> usize {
         };
         for (from, key) in list.iter().enumerate() {
             if *key <= &**probe {
-                assert_eq!(block.rank(probe, from).unwrap(), want, "{probe:02x?} from {from}");
+                assert_eq!(block.rank((&**probe).into(), from).unwrap(), want, "{probe:02x?} from {from}");
             }
         }
     }

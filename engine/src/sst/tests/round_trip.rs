@@ -20,7 +20,7 @@ use crate::sst::key_index::reader::Found;
 use crate::sst::meta::KeyRange;
 use crate::sst::reader::Sst;
 use crate::sst::tests::{
-    RUN, Rows, RunFile, TABLE, contents, disk, encode_i64, encoder, file, lineitem, names, pool, row, sensors,
+    RUN, Rows, RunFile, TABLE, contents, disk, encode_i64, encoder, file, lineitem, names, pool, row, rows, sensors,
 };
 use crate::sst::writer::SstWriter;
 
@@ -141,6 +141,27 @@ fn a_row_group_has_thirty_two_pages_to_choose_from() {
     let pages = metadata.offset_index().unwrap();
     let counts = pages.iter().map(|columns| columns[0].page_locations().len());
     assert_eq!(counts.collect::<Vec<_>>(), [32, 32, 5]);
+}
+
+/// A page is what a lookup decompresses of a column.
+#[test]
+fn a_page_of_wide_values_has_few_of_them_and_ends_where_a_piece_does() {
+    let mut random = StdRng::seed_from_u64(1);
+    let keys = (0..40_000i64).flat_map(encode_i64).collect();
+    let fields = vec![Field::new("k", DataType::Int64, false), Field::new("text", DataType::Utf8View, false)];
+    let mut text = || (0..100).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect::<String>();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new((0..40_000).collect::<Int64Array>()),
+        Arc::new((0..40_000).map(|_| Some(text())).collect::<StringViewArray>()),
+    ];
+    let rows = rows(fields, &["k"], Keys::from_fixed(8, keys), columns);
+    let disk = disk();
+    let sst = rows.open(&disk, &rows.write(&disk, 8_192, None)).unwrap();
+    let metadata = sst.parquet_metadata().unwrap();
+    let [columns] = &metadata.offset_index().unwrap()[..] else { panic!("one row group") };
+    let starts: Vec<i64> = columns[1].page_locations().iter().map(|page| page.first_row_index).collect();
+    assert!(starts.windows(2).all(|pages| pages[1] - pages[0] == 512), "{starts:?}");
+    assert_eq!(columns[0].page_locations().len(), 10, "pages of numbers are full of rows");
 }
 
 #[test]
