@@ -51,7 +51,8 @@ impl Limits {
 pub enum Effort {
     /// What keeps the table within its limits.
     Steady,
-    /// Nobody writes: dead rows are collected until few are left.
+    /// Nobody writes: dead rows are collected until few are left, and runs that overlap are merged unless that costs
+    /// many times what lies above the others.
     Idle,
     /// No dead row, no deleted key and no overlap shall be left.
     Whole,
@@ -62,6 +63,9 @@ const SMALL_RUNS: usize = 4;
 
 /// Dead rows of a hundred that an idle table keeps.
 pub const IDLE_DEAD_PERCENT: u64 = 3;
+
+/// An idle table is merged where what lies above a base run has at least one of so many of its bytes.
+const IDLE_TIMES: u64 = 8;
 
 /// Runs to rewrite together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +97,7 @@ pub fn pick(shape: &Shape, limits: &Limits, effort: Effort) -> Option<Pick> {
                 .or_else(|| policy.many_runs())
                 .or_else(|| policy.has_dead(percent, bytes).then(|| policy.dead_rows())?)
                 .or_else(|| policy.small_runs())
+                .or_else(|| (effort == Effort::Idle).then(|| policy.overlaps())?)
         }
     }
 }
@@ -208,14 +213,32 @@ impl Policy<'_> {
         })
     }
 
+    /// What lies above a base run and is worth to be merged with it, so that reading a range asks one run. What reaches
+    /// over more than one group of slots is merged with its like first, and cut; then each slot is rewritten by itself.
+    fn overlaps(&self) -> Option<Pick> {
+        let is_worth = |slot: &&Slot| match &*slot.stack {
+            [] | [_] => false,
+            [above @ .., base] => {
+                let bytes: u64 = above.iter().map(|run| self.bytes_in_slot(*run)).sum();
+                bytes.saturating_mul(IDLE_TIMES) >= self.bytes_in_slot(*base)
+            }
+        };
+        let slot = self.shape.slots().iter().filter(is_worth).max_by_key(|slot| slot.stack.len())?;
+        let wide: Vec<usize> = slot.stack.iter().copied().filter(|run| self.is_wide(*run, &self.groups)).collect();
+        let runs = if wide.is_empty() { slot.stack.clone() } else { wide };
+        Some(self.picked(Reason::ManyRuns, self.shape.closed(&runs, &self.groups), &self.groups))
+    }
+
+    /// Whether a run reaches into more than one of some groups of slots.
+    fn is_wide(&self, run: usize, groups: &[Range<usize>]) -> bool {
+        let reach = self.shape.reach(run);
+        groups.iter().filter(|group| group.start < reach.end && reach.start < group.end).count() > 1
+    }
+
     /// Runs that reach over more keys than a full run has are cut first; then comes one such part after the other.
     fn whole(&self) -> Option<Pick> {
         let groups = self.shape.groups(self.limits.sst_bytes, self.limits.sst_rows);
-        let is_wide = |run: &usize| {
-            let reach = self.shape.reach(*run);
-            groups.iter().filter(|group| group.start < reach.end && reach.start < group.end).count() > 1
-        };
-        let wide: Vec<usize> = (0..self.shape.runs().len()).filter(is_wide).collect();
+        let wide: Vec<usize> = (0..self.shape.runs().len()).filter(|run| self.is_wide(*run, &groups)).collect();
         if !wide.is_empty() {
             return Some(self.picked(Reason::Asked, self.shape.closed(&wide, &groups), &groups));
         }
