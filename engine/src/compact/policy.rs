@@ -5,7 +5,8 @@
 //! a slot has fewer than [`Limits::runs`] runs, and the share of dead rows is within its bound; so writers that wait for
 //! either never wait in vain.
 //!
-//! How: dead rows do not slow scans down much, so runs are not kept in levels for the readers' sake. Runs of similar
+//! How: dead rows do not slow scans down much, so runs are not kept in levels for the readers' sake; only where nobody
+//! writes are those that overlap merged, because a range is read from each of them. Runs of similar
 //! size are merged when there are [`Limits::similar`] of them (size tiers; the oldest run is in no tier of its own: lazy
 //! leveling, Dayan & Idreos 2018), and cut where the base runs begin, so that later a slot is rewritten by itself (Dayan
 //! et al., Spooky, 2022). Dead rows are collected where the least is written for each, as a log-structured file system
@@ -64,8 +65,8 @@ const SMALL_RUNS: usize = 4;
 /// Dead rows of a hundred that an idle table keeps.
 pub const IDLE_DEAD_PERCENT: u64 = 3;
 
-/// An idle table is merged where what lies above a base run has at least one of so many of its bytes.
-const IDLE_TIMES: u64 = 8;
+/// Bytes of a base run that an idle table rewrites for each byte that lies above it, at most.
+const IDLE_WRITE_TIMES: u64 = 8;
 
 /// Runs to rewrite together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +94,12 @@ pub fn pick(shape: &Shape, limits: &Limits, effort: Effort) -> Option<Pick> {
                 Effort::Idle => (IDLE_DEAD_PERCENT, 0),
                 _ => (limits.dead_percent, limits.dead_bytes),
             };
+            // What overlaps goes first where that is due at all: merging collects dead rows on its way.
             (policy.nothing_lives())
                 .or_else(|| policy.many_runs())
+                .or_else(|| (effort == Effort::Idle).then(|| policy.overlaps())?)
                 .or_else(|| policy.has_dead(percent, bytes).then(|| policy.dead_rows())?)
                 .or_else(|| policy.small_runs())
-                .or_else(|| (effort == Effort::Idle).then(|| policy.overlaps())?)
         }
     }
 }
@@ -220,7 +222,7 @@ impl Policy<'_> {
             [] | [_] => false,
             [above @ .., base] => {
                 let bytes: u64 = above.iter().map(|run| self.bytes_in_slot(*run)).sum();
-                bytes.saturating_mul(IDLE_TIMES) >= self.bytes_in_slot(*base)
+                bytes.saturating_mul(IDLE_WRITE_TIMES) >= self.bytes_in_slot(*base)
             }
         };
         let slot = self.shape.slots().iter().filter(is_worth).max_by_key(|slot| slot.stack.len())?;

@@ -30,7 +30,7 @@ pub const ROW_GROUP_ROWS: usize = 131_072;
 pub const PAGE_ROWS: usize = 4_096;
 
 /// Bytes of a page, about, unless a single value has more: where values are wide, what a lookup decompresses for one of
-/// them. Half of that makes lookups a quarter faster, and footers, which have the bounds of every page, twice as large.
+/// them. Half of that makes lookups a third faster, and footers, which have the bounds of every page, twice as large.
 pub const PAGE_BYTES: usize = 32 << 10;
 
 /// Rows that are encoded at once, if they are not large.

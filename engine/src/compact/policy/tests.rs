@@ -5,6 +5,9 @@
 
 use std::fmt::Write as _;
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use super::*;
 use crate::id::SeqNo;
 use crate::run_writer::SeqRange;
@@ -241,10 +244,27 @@ fn an_idle_table_is_cleaned() {
     check(
         Effort::Idle,
         "
-    9       [==============================] 200 0 0
+    9       [==============================] 150 0 0
     1       [==============================] 1600 200 0
     -> dead rows: 9, 1
-    1-9     [==============================] 1600 0 0
+    1-9     [==============================] 1550 0 0
+    ",
+    );
+}
+
+#[test]
+fn in_an_idle_table_merging_comes_first_and_collects_dead_rows() {
+    check(
+        Effort::Idle,
+        "
+    9       [==============]                 200 0 0
+    8                       [==============] 200 0 0
+    5       [==============]                 1600 200 0
+    4                       [==============] 1600 120 0
+    -> many runs: 8, 4
+    9       [==============]                 200 0 0
+    4-8                     [==============] 1680 0 0
+    5       [==============]                 1600 200 0
     ",
     );
 }
@@ -294,6 +314,39 @@ fn in_an_idle_table_each_slot_is_merged() {
     5       [==============]                 1600 0 0
     ",
     );
+}
+
+/// Wherever its runs lie: what overlaps in the end has less than an eighth of what it lies above, and where keys overlap
+/// ages do not.
+#[test]
+fn an_idle_table_comes_to_rest() {
+    for seed in 0..300 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let runs = (0..random.random_range(2..9)).rev().map(|seq| {
+            let (min, rows) = (random.random_range(0..24), random.random_range(1..2000));
+            let keys = KeyRange { min: vec![min], max: vec![random.random_range(min..32)] };
+            let (dead, seqs) = (random.random_range(0..rows), SeqRange { first: SeqNo(seq), last: SeqNo(seq) });
+            RunShape { rows, dead, deletes: 0, bytes: rows * 10, seqs, keys: Some(keys) }
+        });
+        let mut shape = Shape::new(runs.collect());
+        let mut steps = 0;
+        while let Some(pick) = pick(&shape, &limits(), Effort::Idle) {
+            shape = Shape::new(after(&shape, &pick));
+            steps += 1;
+            assert!(steps < 100, "seed {seed}: {shape:?}");
+        }
+        let bytes = |run: &usize| shape.runs()[*run].live_bytes() / shape.reach(*run).len() as u64;
+        for slot in shape.slots() {
+            let (base, above) = slot.stack.split_last().expect("a base run");
+            let above: u64 = above.iter().map(bytes).sum();
+            assert!(above * 8 < bytes(base).max(1), "seed {seed}: {shape:?}");
+        }
+        for (index, run) in shape.runs().iter().enumerate() {
+            let keys = |run: &RunShape| run.keys.clone().expect("keys");
+            let older = shape.runs()[index + 1..].iter().filter(|older| keys(older).overlaps(&keys(run)));
+            older.for_each(|older| assert!(older.seqs.last < run.seqs.first, "seed {seed}: {shape:?}"));
+        }
+    }
 }
 
 #[test]

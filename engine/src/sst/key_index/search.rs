@@ -17,7 +17,7 @@ use crate::sst::key_index::reader::KeyIndex;
 /// Keys that go through each step together.
 const STEP_KEYS: usize = 1024;
 
-/// Up to so many keys of a block ask its filter one by one; of more, some are probably there, so the block is needed.
+/// Up to so many keys of a block ask its filter one by one; for more it costs less to look into the block.
 const FILTERED_KEYS: usize = 3;
 
 /// The fences of a key index.
