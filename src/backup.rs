@@ -89,7 +89,7 @@ impl Db {
     }
 
     /// Checks a database that nobody has open, or one table of it: every byte of its files, keys against rows, dead rows
-    /// against keys, what a scan gives against a merge of everything. Changes nothing.
+    /// against keys, how many rows a scan gives against a merge of everything. Changes nothing.
     ///
     /// ```
     /// # use rustling_db::{Db, DbOptions};

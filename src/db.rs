@@ -1,7 +1,7 @@
 //! The database as a user sees it: tables, writes, SQL, files.
 //!
-//! In: calls from any thread. Methods without `async` block and must not be called from inside a runtime; each that
-//! may take long has an async twin.
+//! In: calls from any thread. Methods without `async` block and must not be called from inside a runtime; those for
+//! SQL, writes and backups have an async twin, the others go there by `spawn_blocking`.
 //! Invariants: every statement shows one snapshot of all tables.
 
 use std::path::{Path, PathBuf};

@@ -114,7 +114,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Check every byte of a database that is not open, and its files against each other
     Verify(TableArgs),
-    /// Rebuild key indexes and deletion vectors that are lost or damaged; what is rows and keys cannot be rebuilt
+    /// Rebuild key indexes that are lost or damaged, and deletion vectors if all else is whole; rows cannot be rebuilt
     Repair(TableArgs),
     /// Show the tables, their runs, the log and the memory
     Inspect,

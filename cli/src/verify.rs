@@ -20,7 +20,7 @@ pub(crate) fn verify(global: &Global, args: &TableArgs) -> Outcome {
     let report = Db::verify(&global.db, args.table.as_deref(), &options(global))?;
     let findings = list(&report.findings)?;
     for orphan in &report.orphans {
-        say(&format!("note: nobody needs {orphan}; it is removed when the database opens"));
+        say(&format!("note: nobody needs {orphan}"));
     }
     say(&format!(
         "verified {}, {}, {}: {} rows, {} of them dead; {findings}",

@@ -30,7 +30,7 @@ pub struct Options {
     /// Not counted, because they depend on the data and not on its amount: a batch of each run that a scan merges, a
     /// single row however large, memtables that snapshots keep (another quarter), the fences of key indexes.
     pub memory_bytes: usize,
-    /// A memtable is flushed when it has this many bytes; at most a quarter of the memory (default 64 MiB).
+    /// A memtable is flushed when it has this many bytes; at most half of the memory (default 64 MiB).
     pub memtable_bytes: usize,
     /// A WAL segment is sealed when it has this many bytes (default 64 MiB).
     pub wal_segment_bytes: u64,
@@ -44,7 +44,8 @@ pub struct Options {
     /// are merged when there are half as many, or four. With twice as many flushes wait.
     pub compact_runs: usize,
     /// Dead rows of a hundred before some are removed in the background (default 20), if they take more than a quarter
-    /// of a memtable's bytes. With half as many more flushes wait. A table that nobody writes is left with three at most.
+    /// of a memtable's bytes. With half as many more flushes wait. Once a database that was written is idle it is left with
+    /// three at most.
     pub dead_percent: u64,
     /// Threads that parse, sort and encode (default: as many as there are cores).
     pub threads: usize,
@@ -88,7 +89,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Options for a memory limit in bytes, everything else in proportion.
+    /// Options for a memory limit in bytes: memtables have a quarter of it, at most 64 MiB; the rest is as by default.
     pub fn with_memory(memory_bytes: usize) -> Self {
         let memtable_bytes = (memory_bytes / 4).clamp(64 << 10, 64 << 20);
         Self { memory_bytes, memtable_bytes, ..Self::default() }

@@ -7,12 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::Options;
 use crate::deletion::file::read_all;
-use crate::disk::api::{Disk, DiskLock, at};
+use crate::disk::api::{Disk, DiskLock, at, names};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
@@ -118,7 +117,7 @@ pub fn open_resolving(disk: Arc<dyn Disk>, options: Options) -> Result<State> {
 /// # Errors
 /// [`Error::NotADatabase`], [`Error::Unfinished`]; the disk's.
 pub fn check_folder(disk: &dyn Disk) -> Result<Vec<String>> {
-    let names = list(disk, "")?;
+    let names = names(disk, "")?;
     if names.iter().any(|name| name == path::INCOMPLETE) && newest_manifest(disk)?.is_none() {
         return Err(Error::Unfinished { path: disk.describe() });
     }
@@ -131,29 +130,21 @@ pub fn check_folder(disk: &dyn Disk) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The names in a folder, none if it is not there.
-fn list(disk: &dyn Disk, folder: &str) -> Result<Vec<String>> {
-    match disk.list(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.map_err(at("list", if folder.is_empty() { "the database folder" } else { folder })),
-    }
-}
-
 /// The manifest with the highest number.
 ///
 /// # Errors
 /// The disk's.
 pub fn newest_manifest(disk: &dyn Disk) -> Result<Option<ManifestId>> {
-    Ok(list(disk, path::MANIFESTS)?.iter().filter_map(|name| path::parse_manifest(name)).max())
+    Ok(names(disk, path::MANIFESTS)?.iter().filter_map(|name| path::parse_manifest(name)).max())
 }
 
 /// A folder without a manifest must not hold runs, nor a log with records: they would mean that it was lost.
 fn check_nothing_lost(disk: &dyn Disk) -> Result<()> {
     let lost = || Error::corrupt(path::MANIFESTS, Damage::Missing);
-    if !list(disk, path::TABLES)?.is_empty() {
+    if !names(disk, path::TABLES)?.is_empty() {
         return Err(lost());
     }
-    for name in list(disk, path::WAL)? {
+    for name in names(disk, path::WAL)? {
         let path = format!("{}/{name}", path::WAL);
         let file = disk.open(&path).map_err(at("open", &path))?;
         if path != path::wal(WalId(1)) || file.len() > SEGMENT_HEADER_BYTES {

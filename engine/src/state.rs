@@ -1,17 +1,18 @@
 //! What an open database is made of, and what guards each part.
 //!
-//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. None of them is held
-//! across a read of data but `compacting`, `flushing` (while keys are written and looked up) and `gate` (closed by the end of a
-//! load, which looks its keys up meanwhile).
+//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. Across a read of data
+//! are held `compacting`, `flushing` (while keys are written and looked up), `gate` (closed by the end of a load, which looks
+//! its keys up meanwhile) and `writer` (where an insert asks the runs that came since it was checked).
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.
 //! - `compacting`: held by the one who compacts, or deletes rows by their positions.
 //! - `flushing`: held by whoever changes the runs of a table, from looking up what dies to publishing it: flushes, so also
-//!   that memtables are published in order, and the ends of loads and compactions; by a backup that begins, so that no
-//!   memtable is given up meanwhile.
+//!   that memtables are published in order, and the ends of loads, compactions and deletes by a condition; by a backup that
+//!   begins, so that no memtable is given up meanwhile.
 //! - `pending_bytes`: held for an addition; a leaf.
-//! - `gate`: shared by commits; a load closes it while it takes its place in the sequence.
+//! - `gate`: shared by commits; closed while a load or a delete by a condition takes its place in the sequence, a table is
+//!   dropped, or a memtable is frozen that is not full.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
@@ -125,7 +126,7 @@ pub struct State {
     pub closed: AtomicBool,
     /// Bytes of write batches that are on their way into the memtables.
     pub pending_bytes: Arc<Mutex<usize>>,
-    /// Signalled when memtables were flushed, or the database was poisoned or closed.
+    /// Signalled when memory was given back, a version was published, background work failed, or the database was poisoned.
     pub progress: Arc<Signal>,
     /// Signalled when there may be something to flush or to compact.
     pub work: Signal,

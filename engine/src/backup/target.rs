@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use crate::disk::api::{Disk, DiskLock, at};
+use crate::disk::api::{Disk, DiskLock, at, names};
 use crate::disk::path;
 use crate::error::{Error, Result};
 use crate::recover::{create_folders, newest_manifest};
@@ -117,7 +117,7 @@ fn clear(disk: &dyn Disk) -> Result<()> {
     empty(disk, path::MANIFESTS, |name| path::parse_manifest(name).is_some())?;
     empty(disk, path::WAL, |name| path::parse_wal(name).is_some())?;
     empty(disk, path::STAGING, |_| true)?;
-    for table in list(disk, path::TABLES)?.iter().filter_map(|name| path::parse_table(name)) {
+    for table in names(disk, path::TABLES)?.iter().filter_map(|name| path::parse_table(name)) {
         empty(disk, &path::table(table), |name| path::parse_run(name).is_some())?;
     }
     empty(disk, path::TABLES, |_| false)
@@ -126,7 +126,7 @@ fn clear(disk: &dyn Disk) -> Result<()> {
 /// Removes those files of a folder that are of a copy, durably, and the folder if it is empty then.
 fn empty(disk: &dyn Disk, folder: &str, is_ours: impl Fn(&str) -> bool) -> Result<()> {
     let mut removed = false;
-    for name in list(disk, folder)?.iter().filter(|name| is_ours(name)) {
+    for name in names(disk, folder)?.iter().filter(|name| is_ours(name)) {
         let path = format!("{folder}/{name}");
         disk.remove(&path).map_err(at("remove", &path))?;
         removed = true;
@@ -137,12 +137,4 @@ fn empty(disk: &dyn Disk, folder: &str, is_ours: impl Fn(&str) -> bool) -> Resul
     // An empty folder does no harm.
     let _ = disk.remove_dir(folder);
     Ok(())
-}
-
-/// Names in a folder; none if it is not there.
-fn list(disk: &dyn Disk, folder: &str) -> Result<Vec<String>> {
-    match disk.list(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        names => names.map_err(at("list", folder)),
-    }
 }

@@ -2,14 +2,14 @@
 //!
 //! In: a [`Shape`], limits, how much effort is due. Out: the runs, where to cut the result, and why.
 //! Invariants: what is picked is closed, so its result has a place in the order of runs. Where the policy says nothing,
-//! a slot has fewer than [`Limits::runs`] runs, and the share of dead rows is within its bound; so writers that wait for
+//! a key is in fewer than [`Limits::runs`] runs, and the share of dead rows is within its bound; so writers that wait for
 //! either never wait in vain.
 //!
 //! How: dead rows do not slow scans down much, so runs are not kept in levels for the readers' sake; only where nobody
-//! writes are those that overlap merged, because a range is read from each of them. Runs of similar
-//! size are merged when there are [`Limits::similar`] of them (size tiers; the oldest run is in no tier of its own: lazy
-//! leveling, Dayan & Idreos 2018), and cut where the base runs begin, so that later a slot is rewritten by itself (Dayan
-//! et al., Spooky, 2022). Dead rows are collected where the least is written for each, as a log-structured file system
+//! writes are those that overlap merged, because a range is read from each of them. Runs of similar size are merged when
+//! there are [`Limits::similar`] of them (size tiers; the oldest run is in no tier of its own: lazy leveling, Dayan &
+//! Idreos 2018), and cut where the base runs begin, so that later a slot is rewritten by itself (Dayan et al., Spooky,
+//! 2022). Dead rows are collected where the least is written for each, as a log-structured file system
 //! cleans the segment that pays best (Rosenblum & Ousterhout 1992).
 
 use std::ops::Range;

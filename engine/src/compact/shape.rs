@@ -61,7 +61,8 @@ fn part(whole: u64, some: u64, all: u64) -> u64 {
 pub struct Slot {
     /// Its first key; the first slot begins with the empty key, below all others.
     pub start: Vec<u8>,
-    /// The runs that reach into it, newest first. The last one is its base run.
+    /// The runs that reach into it, newest first. The last one overlaps no older run in this slot: it is the base run, or
+    /// one that is older and reaches over from a neighbouring slot.
     pub stack: Vec<usize>,
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// A folder with files: the local file system, memory, or a simulation of one that loses power.
 pub trait Disk: Send + Sync + Debug {
@@ -116,6 +116,17 @@ pub trait DiskLock: Send + Sync + Debug {
     /// Whether the file that is locked is still the one at its path. It is not when somebody removed or replaced the
     /// folder: then another process can hold the lock that one finds there.
     fn is_in_place(&self) -> bool;
+}
+
+/// Names of the files and folders directly in a folder, ascending; none if it is not there.
+///
+/// # Errors
+/// The disk's.
+pub fn names(disk: &dyn Disk, folder: &str) -> Result<Vec<String>> {
+    match disk.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(at("list", if folder.is_empty() { "the database folder" } else { folder })),
+    }
 }
 
 /// Adds the operation (a verb, "sync") and the path to a system error.

@@ -3,7 +3,8 @@
 //! In: a snapshot, an interval of keys, columns, an order, a limit. Out: batches.
 //! Invariants: keys alone decide which row is the newest, never deletion vectors. Who stops early has read little: a step
 //! takes a part of the interval in which no source has more than so many keys, few at first, and only the rows that win
-//! are read. A step's rows stay within [`STEP_BYTES`], unless a single one has more.
+//! are read. What a step reads of a run stays within [`STEP_BYTES`], unless a single row has more; rows of memtables are in
+//! memory as it is.
 //! How: where a step ends is the nearest of the keys that lie so many keys away in their sources, so that going either
 //! way takes the same few lines; there is no other state than what is left of the interval.
 
@@ -37,7 +38,7 @@ const STEP_KEYS_UNLIMITED: usize = 512;
 const STEP_KEYS_MAX: usize = 65_536;
 /// How much more each step takes than the one before.
 const STEP_GROWTH: usize = 8;
-/// Bytes of the rows that a source gives to a step, about.
+/// Bytes of the rows that a run gives to a step, about.
 const STEP_BYTES: usize = 16 << 20;
 
 /// In which order rows come.
@@ -241,7 +242,7 @@ fn sources(snapshot: &TableSnapshot, interval: &KeyInterval) -> Result<Vec<KeySo
     Ok(sources)
 }
 
-/// Keys that a step may take of each source, so that their rows fit into memory.
+/// Keys that a step may take of each source, so that what it reads of runs fits into memory.
 fn step_keys_max(sources: &[KeySource], projection: &[usize]) -> Result<usize> {
     let mut row_bytes = 1;
     for source in sources {

@@ -77,11 +77,6 @@ impl KeyInterval {
     /// # Errors
     /// [`crate::error::Error::Corrupt`]; the disk's.
     pub fn rows(&self, index: &KeyIndex) -> Result<Range<u64>> {
-        let before = |key: &[u8]| {
-            index.rank(key).map(|rank| match rank {
-                Rank::Found(at) | Rank::Absent(at) => at,
-            })
-        };
         let through = |key: &[u8]| {
             index.rank(key).map(|rank| match rank {
                 Rank::Found(at) => at + 1,
@@ -89,13 +84,13 @@ impl KeyInterval {
             })
         };
         let start = match &self.start {
-            Bound::Included(key) => before(key)?,
+            Bound::Included(key) => index.lower_bound(key)?,
             Bound::Excluded(key) => through(key)?,
             Bound::Unbounded => 0,
         };
         let end = match &self.end {
             Bound::Included(key) => through(key)?,
-            Bound::Excluded(key) => before(key)?,
+            Bound::Excluded(key) => index.lower_bound(key)?,
             Bound::Unbounded => index.len(),
         };
         Ok(start..end.max(start))

@@ -36,7 +36,7 @@ pub struct Sst {
 }
 
 impl Sst {
-    /// Opens the files of a run; reads and checks the footer of the key index only.
+    /// Opens the files of a run; reads and checks the footer of the key index and the blocks of checksums only.
     ///
     /// # Errors
     /// A file is missing, has another length, or the key index is of another run; the disk refuses.

@@ -18,6 +18,7 @@ use crate::id::RunId;
 use crate::rows::canonical::compact;
 use crate::rows::row_form::RowForm;
 use crate::seeded::{SeededFault, makes};
+use crate::sst::checksum::in_memory;
 use crate::sst::counts::ReadCounts;
 use crate::sst::kept::{KeptRow, PIECE_BYTES_MAX, PIECE_ROWS, PieceId, RowId, piece_of};
 use crate::sst::meta::FileId;
@@ -165,7 +166,7 @@ impl TableFile {
         for together in rows.chunk_by(|a, b| piece_of(*a) == piece_of(*b)) {
             let piece = self.piece(together, projection, counts)?;
             let place = |(index, row): (usize, &u64)| match piece.first {
-                Some(first) => in_piece(row - first),
+                Some(first) => in_memory(row - first),
                 None => index,
             };
             picks.extend(together.iter().enumerate().map(|row| (pieces.len(), place(row))));
@@ -252,11 +253,6 @@ impl TableFile {
 fn runs_of(rows: &[u64]) -> Vec<Range<u64>> {
     let runs = rows.chunk_by(|a, b| a.checked_add(1) == Some(*b));
     runs.filter_map(|run| Some(*run.first()?..run.last()?.saturating_add(1))).collect()
-}
-
-/// A place in a piece.
-fn in_piece(place: u64) -> usize {
-    usize::try_from(place).unwrap_or(usize::MAX)
 }
 
 /// Whether what `take` gives shares its values with what it was taken from: views do, and numbers of other values.

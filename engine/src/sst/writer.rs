@@ -104,11 +104,6 @@ impl SstWriter {
         self.sst.rows()
     }
 
-    /// Deleted keys so far.
-    pub fn deletes(&self) -> u64 {
-        self.deletes.as_ref().map_or(0, |(deletes, _)| deletes.rows())
-    }
-
     /// Bytes of the run's files so far, those not encoded yet estimated.
     pub fn bytes(&self) -> u64 {
         self.sst.bytes() + self.keys.bytes() + self.deletes.as_ref().map_or(0, |(deletes, _)| deletes.bytes())

@@ -2,15 +2,15 @@
 //!
 //! In: a folder that nobody has open. Out: what is wrong, each with its file, and whether it can be rebuilt.
 //! Invariants: nothing is changed. Every byte of every file of a run is read; keys are compared with the rows they stand
-//! for, dead rows with what keys say, the scan of a table with merge-on-read. What cannot be checked because something
-//! else is wrong is left out.
+//! for, dead rows with what keys say, the number of rows of a scan with that of merge-on-read. What cannot be checked
+//! because something else is wrong is left out; so the log, which is replayed over whole runs, comes last.
 
 use std::sync::Arc;
 
 use crate::config::Options;
 use crate::deletion::file::read_all;
 use crate::deletion::vector::DeletionVector;
-use crate::disk::api::{Disk, DiskLock, at};
+use crate::disk::api::{Disk, DiskLock, at, names};
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
 use crate::id::{RunId, SeqNo};
@@ -52,7 +52,8 @@ pub struct VerifyReport {
     pub dead_rows: u64,
     /// Bytes of the files that were read.
     pub bytes: u64,
-    /// Files that no state names; they are removed when the database opens.
+    /// Files in the folders of tables that no state names. Those whose names are a run's are removed when the database
+    /// opens, unless they are kept for other readers for a while.
     pub orphans: Vec<String>,
     /// What is wrong.
     pub findings: Vec<Finding>,
@@ -180,10 +181,7 @@ impl Check {
 
     fn orphans(&mut self, table: &CheckedTable) -> Result<()> {
         let folder = path::table(table.manifest.id);
-        let names = match self.store.disk().list(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            listed => listed.map_err(at("list", &folder))?,
-        };
+        let names = names(&**self.store.disk(), &folder)?;
         let named = |number: RunId| {
             let runs = table.manifest.runs.iter().map(|run| run.files.run);
             runs.chain(table.manifest.deletion_files()).any(|other| other == number)

@@ -53,16 +53,6 @@ impl KeyIndexWriter {
         })
     }
 
-    /// Number of keys so far.
-    pub fn len(&self) -> u64 {
-        self.keys
-    }
-
-    /// Whether there was no key yet.
-    pub fn is_empty(&self) -> bool {
-        self.keys == 0
-    }
-
     /// Bytes written so far and held to be written.
     pub fn bytes(&self) -> u64 {
         self.file.bytes() + (self.fences.len() + self.directory.len() + self.filters.len()) as u64
