@@ -1,7 +1,7 @@
 //! Loads CSV files into a table.
 //!
 //! In: files, and what is known of their columns. Out: rows in the table, all or none.
-//! Invariants: a table that was made for a load goes again if the load fails.
+//! Invariants: a table that was made for a load goes again if the load fails, unless others wrote into it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,14 +71,26 @@ pub fn load_csv(
     }
     let mut source = CsvSource::open(files, options)?;
     on_start(source.progress());
-    if existing.is_none() {
-        engine.create_table(table, &source.schema(), &key)?;
-    }
     let options =
         LoadOptions { on_conflict: load.on_conflict, cancel: load.cancel.clone(), rows_taken: load.rows_taken.clone() };
-    let loaded = engine.load(table, &mut source, &options);
-    if loaded.is_err() && existing.is_none() {
-        engine.drop_table(table)?;
+    match existing {
+        Some(_) => Ok(engine.load(table, &mut source, &options)?),
+        None => load_new(engine, (table, &key), &mut source, &options),
+    }
+}
+
+/// Loads into a table that is made for it, and goes again if the load fails, unless others wrote into it meanwhile.
+fn load_new(
+    engine: &Database,
+    (table, key): (&str, &[&str]),
+    source: &mut dyn BatchSource,
+    options: &LoadOptions,
+) -> Result<LoadReport> {
+    let made = engine.create_table(table, &source.schema(), key)?;
+    let loaded = engine.load(table, source, options);
+    if loaded.is_err() {
+        // Why the load failed says more than why an empty table stays.
+        let _ = engine.drop_unused_table(made);
     }
     Ok(loaded?)
 }
@@ -102,4 +114,54 @@ fn check_agrees(table: &str, found: &TableSchema, load: &CsvLoad) -> Result<()> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, SchemaRef};
+    use rustling_engine::config::Options;
+    use rustling_engine::disk::memory::MemoryDisk;
+    use rustling_engine::error::{Error as EngineError, Result as EngineResult};
+    use rustling_engine::rows::change::WriteBatch;
+    use rustling_engine::source::SourceBatch;
+
+    use super::*;
+
+    /// Fails when it is read; before that another writer may have come.
+    struct Failing<'a> {
+        db: &'a Database,
+        meanwhile: Option<RecordBatch>,
+    }
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false)]))
+    }
+
+    impl BatchSource for Failing<'_> {
+        fn schema(&self) -> SchemaRef {
+            schema()
+        }
+
+        fn next_batch(&mut self) -> EngineResult<Option<SourceBatch>> {
+            if let Some(rows) = self.meanwhile.take() {
+                self.db.write(WriteBatch::new().upsert("t", rows))?;
+            }
+            Err(EngineError::Cancelled)
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_made_for_a_load_that_failed_goes_unless_others_wrote_into_it() {
+        let rows = RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(vec![1])) as ArrayRef]).unwrap();
+        for meanwhile in [None, Some(rows)] {
+            let db = Database::open(Arc::new(MemoryDisk::new()), Options::default()).unwrap();
+            let stays = meanwhile.is_some();
+            let mut source = Failing { db: &db, meanwhile };
+            let failed = load_new(&db, ("t", &["k"]), &mut source, &LoadOptions::default()).unwrap_err();
+            assert!(matches!(failed, Error::Engine(EngineError::Cancelled)), "{failed}");
+            let tables = db.snapshot().table_names();
+            assert_eq!(tables, if stays { vec!["t"] } else { Vec::new() });
+        }
+    }
 }

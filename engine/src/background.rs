@@ -60,11 +60,15 @@ impl Threads {
         let (queue, pending) = bounded(QUEUE_BATCHES_MAX);
         let stopping = Arc::new(AtomicBool::new(false));
         let mut threads = Self { queue: Some(queue), stopping: stopping.clone(), handles: Vec::new() };
-        threads.spawn("commit", state, move |state| commit_queued(state, &pending))?;
         let stop = stopping.clone();
-        threads.spawn("flush", state, move |state| repeat(state, &stop, flush_due))?;
-        threads.spawn("compact", state, move |state| repeat(state, &stopping, compact_due))?;
-        Ok(threads)
+        let started = (threads.spawn("commit", state, move |state| commit_queued(state, &pending)))
+            .and_then(|()| threads.spawn("flush", state, move |state| repeat(state, &stop, flush_due)))
+            .and_then(|()| threads.spawn("compact", state, move |state| repeat(state, &stopping, compact_due)));
+        if started.is_err() {
+            // Those that run would hold the database open.
+            threads.stop(state);
+        }
+        started.map(|()| threads)
     }
 
     fn spawn(
@@ -167,19 +171,25 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
     false
 }
 
-/// Flushes what is frozen, but of tables that compactions are behind with.
+/// Flushes what is frozen, but of tables that compactions are behind with. One that fails keeps no other from it.
 fn flush_due(state: &State, _: bool) -> Result<Next> {
     let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
+    let mut flushed = Ok(());
     for id in ids {
-        // Back-pressure, which writers feel when memory is full. One that is frozen behind this look was not judged.
-        let is_due = |table: &Arc<TableView>| table.oldest_frozen().is_some() && !is_held(table, &state.options);
-        while state.current().view.table(id).is_some_and(is_due) && flush_oldest(state, id)? {
-            set_pace(state);
-        }
+        flushed = flushed.and(flush_due_of(state, id));
     }
     set_pace(state);
     sweep(state);
-    Ok(Next::Signalled)
+    flushed.map(|()| Next::Signalled)
+}
+
+fn flush_due_of(state: &State, id: TableId) -> Result<()> {
+    // Back-pressure, which writers feel when memory is full. One that is frozen behind this look was not judged.
+    let is_due = |table: &Arc<TableView>| table.oldest_frozen().is_some() && !is_held(table, &state.options);
+    while state.current().view.table(id).is_some_and(is_due) && flush_oldest(state, id)? {
+        set_pace(state);
+    }
+    Ok(())
 }
 
 /// Lets writers rest while compactions are behind with a table.

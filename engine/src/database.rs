@@ -143,6 +143,20 @@ impl Database {
         Ok(())
     }
 
+    /// Drops a table in which nothing was ever written; leaves one that has changes.
+    ///
+    /// # Errors
+    /// [`Error::Dropped`]; the disk's.
+    pub fn drop_unused_table(&self, id: TableId) -> Result<()> {
+        let _call = self.state.calls.begin()?;
+        let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let view = self.state.current().view;
+        let table = view.table(id).ok_or_else(|| Error::Dropped { table: id.to_string() })?;
+        let is_unused =
+            table.version.runs().is_empty() && table.memtables.iter().all(|memtable| memtable.changes() == 0);
+        if is_unused { publish(&self.state, VersionEdit::Drop(id)) } else { Ok(()) }
+    }
+
     /// Everything as it is now.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { current: self.state.current() }

@@ -35,21 +35,27 @@ pub fn flush_table(state: &State, id: TableId) -> Result<()> {
         let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
         rotate(state, id);
     }
-    while flush_oldest(state, id)? {}
-    Ok(())
+    flush_all_frozen(state, id)
 }
 
-/// Flushes all memtables that are frozen, and removes what is not needed any more.
+/// Flushes all memtables that are frozen, and removes what is not needed any more. A table that fails keeps no other
+/// from it.
 ///
 /// # Errors
 /// The disk's; [`crate::error::Error::Poisoned`].
 pub fn flush_frozen(state: &State) -> Result<()> {
     let view = state.current().view;
+    let mut flushed = Ok(());
     for table in view.tables() {
-        while flush_oldest(state, table.id)? {}
+        flushed = flushed.and(flush_all_frozen(state, table.id));
     }
     drop(view);
     sweep(state);
+    flushed
+}
+
+fn flush_all_frozen(state: &State, id: TableId) -> Result<()> {
+    while flush_oldest(state, id)? {}
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! only behind their sync. The manifest is created if absent; after any doubt it is read back and its commit number
 //! compared. Readers see the new view only when the manifest is durable and the log was told.
 
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -60,6 +61,7 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
     }
     let view = state.current().view;
     let tables = edited_tables(&view, &edit)?;
+    state.check_in_place().map_err(|failure| state.fail(failure))?;
     let deletions = Recorded::write(state, tables)?;
     let manifest = next_manifest(state, &publisher, deletions.tables());
     let bytes = manifest.encode()?;
@@ -174,8 +176,12 @@ pub fn write_manifest(disk: &dyn Disk, manifest: &Manifest, bytes: &[u8]) -> Res
     let written = stage(disk, &staged, bytes);
     let linked = written.and_then(|()| match disk.link(&staged, &path) {
         Ok(()) => Ok(()),
-        Err(_) if is_written(disk, &path, bytes) && !makes(SeededFault::ManifestNotReadBack) => Ok(()),
-        Err(error) => Err(failed(at("link", &path)(error), false)),
+        Err(error) => match is_written(disk, &path, bytes) {
+            Ok(true) if !makes(SeededFault::ManifestNotReadBack) => Ok(()),
+            Ok(_) => Err(failed(at("link", &path)(error), false)),
+            // It may be there, and so nothing may be removed that it names.
+            Err(_) => Err(failed(at("link", &path)(error), true)),
+        },
     });
     // Best effort: what is left in the staging folder is swept when the database opens.
     let _ = disk.remove(&staged);
@@ -195,10 +201,17 @@ fn stage(disk: &dyn Disk, staged: &str, bytes: &[u8]) -> Result<(), CommitFailur
 }
 
 /// Whether the manifest at `path` is the one with these bytes, which hold a random commit number.
-fn is_written(disk: &dyn Disk, path: &str, bytes: &[u8]) -> bool {
-    let Ok(file) = disk.open(path) else { return false };
+fn is_written(disk: &dyn Disk, path: &str, bytes: &[u8]) -> io::Result<bool> {
+    let file = match disk.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    if file.len() != bytes.len() as u64 {
+        return Ok(false);
+    }
     let mut found = vec![0; bytes.len()];
-    file.len() == bytes.len() as u64 && file.read_at(0, &mut found).is_ok() && found == bytes
+    file.read_at(0, &mut found)?;
+    Ok(found == bytes)
 }
 
 /// Tells the log that a manifest was committed. If the log has no room now, the next commit tells it: nothing that

@@ -181,7 +181,7 @@ fn describe(table: &TableView) -> TableReport {
         run_heap_bytes: run_heap_bytes(table),
         flushed_through: table.version.flushed_through(),
         deletion_files: table.version.deletion_files().iter().map(|file| file.id).collect(),
-        depth: shape(&table.version, 0).depth(),
+        depth: shape(&table.version).depth(),
         history: (**table.version.history()).clone(),
     }
 }

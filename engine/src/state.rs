@@ -14,7 +14,7 @@
 //! - `gate`: shared by commits; closed while a load or a delete by a condition takes its place in the sequence, a table is
 //!   dropped, or a memtable is frozen that is not full.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,13 @@ pub struct Publisher {
     pub digest: Digest,
 }
 
+/// What the one who compacts owns.
+#[derive(Debug, Default)]
+pub struct Compacting {
+    /// Tables of which the last compaction failed.
+    pub failed: HashSet<TableId>,
+}
+
 /// A run that no version names any more.
 #[derive(Debug)]
 pub struct Obsolete {
@@ -105,7 +112,7 @@ pub struct State {
     /// See the file's header.
     pub publisher: Mutex<Publisher>,
     /// See the file's header.
-    pub compacting: Mutex<()>,
+    pub compacting: Mutex<Compacting>,
     /// See the file's header.
     pub flushing: Mutex<()>,
     /// See the file's header.

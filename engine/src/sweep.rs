@@ -1,8 +1,8 @@
 //! Removes files that nobody needs any more.
 //!
 //! In: runs that no version names; WAL segments below the floor; at opening, the folder as it is. Out: removed files.
-//! Invariants: nothing is removed that the committed state names, that a reader of this process holds, or that the
-//! retention keeps for readers elsewhere. A removal that a crash undoes is done again at the next opening.
+//! Invariants: nothing is removed that the committed state names, that a reader of this process holds, that the
+//! retention keeps for readers elsewhere, or that is in a folder which took the place of the database's. A removal that a crash undoes is done again at the next opening.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Weak;
@@ -16,8 +16,12 @@ use crate::seeded::{SeededFault, makes};
 use crate::state::{Obsolete, State, locked};
 use crate::version::manifest::Manifest;
 
-/// Removes what became obsolete since the last sweep. Failures are logged; the next opening tries again.
+/// Removes what became obsolete since the last sweep, unless the database may write no more, or its folder is another
+/// one. Failures are logged; the next opening tries again.
 pub fn sweep(state: &State) {
+    if state.poison.get().is_some() || state.check_in_place().is_err() {
+        return;
+    }
     let (retention, floor) = {
         let publisher = locked(&state.publisher);
         (Duration::from_secs(publisher.manifest.retention_seconds), publisher.manifest.wal_floor)

@@ -4,6 +4,8 @@
 //! Invariants: one compaction runs at a time. What is flushed while a table is compacted as a whole is left to the next
 //! one, so that it ends.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::compact::memory::fitting;
@@ -13,9 +15,9 @@ use crate::compact::rewrite::rewrite;
 use crate::compact::shape::{RunShape, Shape};
 use crate::config::Options;
 use crate::deletion::vector::DeletionVector;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flush::flush_table;
-use crate::id::TableId;
+use crate::id::{RunId, TableId};
 use crate::pace::FULL;
 use crate::run_writer::SeqRange;
 use crate::sst::meta::KeyRange;
@@ -36,9 +38,9 @@ pub fn limits(options: &Options) -> Limits {
     }
 }
 
-/// The shape of a table's runs without the newest ones.
-pub fn shape(version: &TableVersion, newest: usize) -> Shape {
-    let runs = version.runs().iter().zip(version.dead()).skip(newest);
+/// The shape of a table's runs.
+pub fn shape(version: &TableVersion) -> Shape {
+    let runs = version.runs().iter().zip(version.dead());
     Shape::new(runs.map(|(run, dead)| run_shape(run, dead)).collect())
 }
 
@@ -63,15 +65,25 @@ fn run_shape(run: &Run, dead: &DeletionVector) -> RunShape {
 pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     flush_table(state, id)?;
     let _compacting = locked(&state.compacting);
-    let newest = |table: &Arc<TableView>| table.version.runs().first().map(|run| run.meta().max_seq);
-    let Some(through) = state.current().view.table(id).and_then(newest) else { return Ok(()) };
+    let (through, before) = {
+        let view = state.current().view;
+        let runs = view.table(id).map_or(&[][..], |table| table.version.runs());
+        let Some(newest) = runs.first() else { return Ok(()) };
+        (newest.meta().max_seq, runs.iter().map(|run| run.id()).collect::<HashSet<RunId>>())
+    };
     loop {
         state.check_open()?;
         let view = state.current().view;
         let Some(table) = view.table(id) else { return Ok(()) };
         // Those flushed since the start are the newest.
         let flushed = table.version.runs().iter().take_while(|run| run.meta().max_seq > through).count();
-        if !compact_once(state, table, flushed, Effort::Whole)? {
+        let runs = table.version.runs().iter().zip(table.version.dead()).skip(flushed);
+        let shapes = runs.map(|(run, dead)| match run_shape(run, dead) {
+            shape if before.contains(&run.id()) => shape,
+            // What died of a result died of what was flushed since.
+            shape => RunShape { dead: 0, ..shape },
+        });
+        if !compact_once(state, table, &Shape::new(shapes.collect()), Effort::Whole)? {
             return Ok(());
         }
         drop(view);
@@ -79,25 +91,37 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     }
 }
 
-/// Does the most urgent step of any table; `false` if there is none.
+/// Does the most urgent step of any table; `false` if there is none. Tables of which the last one failed come last, so
+/// that a damaged one keeps no other from its own.
 ///
 /// # Errors
-/// As [`compact_table`]; [`crate::error::Error::Dropped`].
+/// As [`compact_table`]; [`crate::error::Error::Dropped`]. No other table had a step to do then.
 pub fn compact_step(state: &State, effort: Effort) -> Result<bool> {
-    let _compacting = locked(&state.compacting);
+    let mut compacting = locked(&state.compacting);
     state.check_open()?;
     let view = state.current().view;
     let limits = limits(&state.options);
     let mut tables: Vec<&Arc<TableView>> = view.tables().collect();
-    tables.sort_by_cached_key(|table| std::cmp::Reverse(urgency(&shape(&table.version, 0), &limits)));
+    let failed_before = |table: &TableView| compacting.failed.contains(&table.id);
+    tables.sort_by_cached_key(|table| (failed_before(table), Reverse(urgency(&shape(&table.version), &limits))));
+    let mut failed = Ok(false);
     for table in tables {
-        if compact_once(state, table, 0, effort)? {
-            drop(view);
-            sweep(state);
-            return Ok(true);
+        match compact_once(state, table, &shape(&table.version), effort) {
+            Ok(false) => continue,
+            Ok(true) => {
+                compacting.failed.remove(&table.id);
+                drop(view);
+                sweep(state);
+                return Ok(true);
+            }
+            Err(error @ (Error::Closed | Error::Dropped { .. } | Error::Poisoned { .. })) => return Err(error),
+            Err(error) => {
+                compacting.failed.insert(table.id);
+                failed = failed.and(Err(error));
+            }
         }
     }
-    Ok(false)
+    failed
 }
 
 /// How far a table is from its bounds, in hundredths.
@@ -110,20 +134,21 @@ fn urgency(shape: &Shape, limits: &Limits) -> u64 {
 /// The pressure that a table puts on writers once its frozen memtables are flushed: see [`pressure`].
 pub fn table_pressure(table: &TableView, options: &Options) -> u64 {
     let frozen = table.memtables.iter().skip(1).map(|memtable| memtable.changes()).sum();
-    pressure(&shape(&table.version, 0), &limits(options), frozen)
+    pressure(&shape(&table.version), &limits(options), frozen)
 }
 
 /// Whether the next flush of a table waits for a compaction, which there is to do then.
 pub fn is_held(table: &TableView, options: &Options) -> bool {
     let next = table.oldest_frozen().map_or(0, |memtable| memtable.changes());
-    pressure(&shape(&table.version, 0), &limits(options), next) >= FULL
+    pressure(&shape(&table.version), &limits(options), next) >= FULL
 }
 
-/// Rewrites what the policy picks of a table, or as much of it as the memory allows; `false` if it picks nothing.
-fn compact_once(state: &State, table: &Arc<TableView>, newest: usize, effort: Effort) -> Result<bool> {
-    let (shape, limits) = (shape(&table.version, newest), limits(&state.options));
-    let Some(picked) = pick(&shape, &limits, effort) else { return Ok(false) };
-    let picked = within_memory(state, table, newest, picked, &shape)?;
+/// Rewrites what the policy picks of a table, or as much of it as the memory allows; `false` if it picks nothing. The
+/// shape may lack the newest runs.
+fn compact_once(state: &State, table: &Arc<TableView>, shape: &Shape, effort: Effort) -> Result<bool> {
+    let Some(picked) = pick(shape, &limits(&state.options), effort) else { return Ok(false) };
+    let newest = table.version.runs().len() - shape.runs().len();
+    let picked = within_memory(state, table, newest, picked, shape)?;
     let places: Vec<usize> = picked.runs.iter().map(|run| run + newest).collect();
     rewrite(state, table, &places, &picked)?;
     Ok(true)

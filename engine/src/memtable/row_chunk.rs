@@ -89,11 +89,23 @@ impl RowChunk {
             .then(|| entry.value().as_ref().map_or(Change::Deleted, |row| Change::Row(row.clone())))
     }
 
-    /// The key before which, or behind which if `from_end`, `count` changes at or below `seq` lie in an interval.
+    /// The key before which, or behind which if `from_end`, `count` keys with changes at or below `seq` lie in an
+    /// interval. O(changes on the way): a key that was changed often counts once, or a step through keys would not get
+    /// past it.
     pub fn nth_key(&self, bounds: KeyBounds<'_>, seq: SeqNo, count: usize, from_end: bool) -> Option<Vec<u8>> {
         let mut seen = self.entries.range(entries(bounds)).filter(|entry| entry.key().seq.0 <= seq);
-        let entry = if from_end { seen.nth_back(count) } else { seen.nth(count) };
-        entry.map(|entry| entry.key().key.to_vec())
+        let mut next = || if from_end { seen.next_back() } else { seen.next() };
+        let mut at = next()?;
+        for _ in 0..count {
+            let before = at;
+            at = loop {
+                let entry = next()?;
+                if entry.key().key != before.key().key {
+                    break entry;
+                }
+            };
+        }
+        Some(at.key().key.to_vec())
     }
 
     /// The newest change of every key of an interval at or below `seq`. O(changes in it).

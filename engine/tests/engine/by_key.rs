@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use rand::Rng;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::read::key_range::KeyOrder;
 use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::read::source::KeyInterval;
+use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::sst::counts::ReadCounts;
 
 use crate::fixture::{MemorySource, keys, rows, schema, small_options};
@@ -50,6 +53,28 @@ pub(crate) fn check_all(kind: KeyKind, table: &TableSnapshot, want: &[(Key, Valu
     let keys: Vec<Key> = want.iter().map(|(key, _)| key.clone()).collect();
     let all = table.get_many(&kind.keys(&keys), &table.user_projection(), &mut ReadCounts::default()).unwrap();
     assert_eq!(kind.read(&all.rows), want);
+}
+
+/// The rows of the run are so wide that a step takes few keys; one of them has more changes in memory than that.
+#[test]
+fn a_range_gets_past_a_key_that_was_changed_often() {
+    let db = Database::open(Arc::new(MemoryDisk::new()), Options { background: false, ..Options::default() }).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    let mut random = StdRng::seed_from_u64(7);
+    let wide: String = (0..1 << 20).map(|_| char::from(random.random_range(b' '..=b'~'))).collect();
+    db.write(WriteBatch::new().upsert("t", rows(&[(1, wide.clone()), (2, wide)]))).unwrap();
+    db.flush("t").unwrap();
+    for change in 0..40 {
+        db.write(WriteBatch::new().upsert("t", rows(&[(2, format!("change {change}"))]))).unwrap();
+    }
+    db.write(WriteBatch::new().upsert("t", rows(&[(3, "last".to_owned())]))).unwrap();
+    let table = db.snapshot().table("t").unwrap();
+    for (order, want) in [(KeyOrder::Ascending, [1, 2, 3]), (KeyOrder::Descending, [3, 2, 1])] {
+        let batches = table.range(&KeyInterval::ALL, &[0, 1], order, None).unwrap();
+        let found: Vec<i64> =
+            batches.flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+        assert_eq!(found, want, "{order:?}");
+    }
 }
 
 fn check_keys(kind: KeyKind, table: &TableSnapshot, model: &Rows, random: &mut StdRng) {

@@ -2,7 +2,7 @@
 //! Compactions while the table changes: what is flushed or loaded meanwhile supersedes rows of the result.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use rand::rngs::StdRng;
@@ -21,7 +21,7 @@ use rustling_engine::verify::check::verify;
 use rustling_engine::version::history::Reason;
 
 use crate::fixture::{MemorySource, Rows, contents, keys, rows, schema, small_options};
-use crate::hooked::HookedDisk;
+use crate::hooked::{Call, HookedDisk};
 
 /// Bytes of a value: a merge with 1 MiB of memory holds a few of them.
 const VALUE: usize = 10 << 10;
@@ -170,6 +170,79 @@ fn what_comes_at_any_call_of_a_compaction_supersedes_rows_of_its_result() {
         let calls = (0..).take_while(|call| compact_while(meanwhile, *call)).count();
         assert!(calls > 12, "{meanwhile:?}: {calls} calls");
     }
+}
+
+/// A key of the last of ten parts of a table.
+fn last_key(number: usize) -> i64 {
+    360 + i64::try_from(number % 40).unwrap()
+}
+
+/// Keys of the last part of the table are flushed whenever a compaction begins to write.
+#[test]
+fn a_table_that_is_flushed_all_the_time_is_compacted_once() {
+    let (acting, database) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::<Weak<Database>>::new()));
+    let (acts, shared) = (acting.clone(), database.clone());
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), move |call, path| {
+        // At most a hundred times, so that a compaction that goes on for ever ends after all, and is noticed.
+        let is_begun = call == Call::Change && path.starts_with("staging/") && path.ends_with(".parquet");
+        if is_begun && (1..100).contains(&acts.load(Ordering::Relaxed)) {
+            let act = acts.swap(1000, Ordering::Relaxed);
+            let db = shared.get().unwrap().upgrade().unwrap();
+            db.write(WriteBatch::new().upsert("t", rows(&list([last_key(act)], "new")))).unwrap();
+            db.flush("t").unwrap();
+            acts.store(act + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    let db = Arc::new(Database::open(Arc::new(disk), many_runs(64)).unwrap());
+    database.set(Arc::downgrade(&db)).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    for part in 0..10 {
+        db.write(WriteBatch::new().upsert("t", rows(&list(part * 40..part * 40 + 40, "old")))).unwrap();
+        db.flush("t").unwrap();
+    }
+    db.write(WriteBatch::new().upsert("t", rows(&list((0..400).step_by(3), "old")))).unwrap();
+    db.flush("t").unwrap();
+    let before = db.report().compactions;
+    acting.store(1, Ordering::Relaxed);
+    db.compact("t").unwrap();
+    let flushes = acting.swap(0, Ordering::Relaxed) - 1;
+    let compactions = db.report().compactions - before;
+    assert!(flushes > 10 && compactions < 13, "{compactions} compactions of ten parts, {flushes} flushes meanwhile");
+    let mut model: Rows = list(0..400, "old").into_iter().collect();
+    model.extend(list((1..=flushes).map(last_key), "new"));
+    assert_eq!(contents(&db).unwrap()["t"], model);
+}
+
+#[test]
+fn a_table_that_cannot_be_compacted_keeps_no_other_from_it() {
+    let is_damaged = Arc::new(AtomicBool::new(false));
+    let refuses = is_damaged.clone();
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), move |_, path| {
+        let is_of_first = path.starts_with("tables/0000000001/");
+        if is_of_first && refuses.load(Ordering::Relaxed) {
+            Err(std::io::ErrorKind::PermissionDenied.into())
+        } else {
+            Ok(())
+        }
+    });
+    let db = Database::open(Arc::new(disk), Options { compact_runs: 4, ..small_options() }).unwrap();
+    for table in ["a", "b"] {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+        // More to do for the first one.
+        for step in 0..if table == "a" { 8 } else { 5 } {
+            db.write(WriteBatch::new().upsert(table, rows(&list(0..10, &step.to_string())))).unwrap();
+            db.flush(table).unwrap();
+        }
+    }
+    is_damaged.store(true, Ordering::Relaxed);
+    while db.compact_step(Effort::Steady).unwrap_or(false) {}
+    assert!(db.compact_step(Effort::Steady).is_err(), "nothing but the table that cannot be compacted is left");
+    let depths: Vec<usize> = db.report().tables.iter().map(|table| table.depth).collect();
+    assert!(depths[0] >= 4 && depths[1] < 4, "{depths:?}");
+    is_damaged.store(false, Ordering::Relaxed);
+    while db.compact_step(Effort::Steady).unwrap() {}
+    assert!(db.report().tables.iter().all(|table| table.depth < 4));
 }
 
 #[test]

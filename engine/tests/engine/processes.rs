@@ -7,10 +7,14 @@ mod script;
 mod work;
 mod worker;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustling_engine::backup::file::BackupOptions;
 use rustling_engine::database::Database;
+use rustling_engine::disk::api::Disk;
+use rustling_engine::disk::local::LocalDisk;
 use rustling_engine::error::{Error, Result};
 use tempfile::TempDir;
 
@@ -129,6 +133,31 @@ fn of_many_who_open_at_once_one_succeeds() {
 }
 
 type Call = dyn Fn(&Database) -> Result<()>;
+
+/// The folder is renamed, and a backup takes its place, in which a run lives that the process would remove.
+#[test]
+fn a_backup_that_took_the_place_of_a_database_keeps_what_that_would_remove() {
+    let parent = TempDir::new().unwrap();
+    let folder = parent.path().join("db");
+    let old = open(&folder).unwrap();
+    old.create_table("t", &schema(), &["k"]).unwrap();
+    for keys in [&[1, 2][..], &[1]] {
+        let rows: Vec<_> = keys.iter().map(|key| ("t", *key, Some("x".to_owned()))).collect();
+        old.write(&write_batch(&rows)).unwrap();
+        old.flush("t").unwrap();
+    }
+    let backup = parent.path().join("backup");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk::open(&backup).unwrap());
+    old.backup(disk, BackupOptions::default()).unwrap();
+    let model = contents(&old).unwrap();
+    let reader = old.snapshot();
+    old.compact("t").unwrap();
+    std::fs::rename(&folder, parent.path().join("moved")).unwrap();
+    std::fs::rename(&backup, &folder).unwrap();
+    drop(reader);
+    assert!(matches!(old.close(), Err(Error::Poisoned { .. })));
+    assert_eq!(contents(&open(&folder).unwrap()).unwrap(), model);
+}
 
 /// The process goes on in a folder that nobody finds any more, while its name leads to nothing or another database.
 #[test]

@@ -46,6 +46,35 @@ fn files(disk: &Arc<dyn Disk>) -> Vec<String> {
     disk.list("tables/0000000001").unwrap_or_default()
 }
 
+/// A manifest gets its name, but the disk says that it does not, and then that it cannot be read.
+#[test]
+fn a_manifest_that_cannot_be_read_back_is_in_doubt_and_what_it_names_stays() {
+    let memory: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let (failing, inside) = (Arc::new(AtomicBool::new(false)), memory.clone());
+    let fails = failing.clone();
+    let disk: Arc<dyn Disk> = Arc::new(HookedDisk::new(memory.clone(), move |call, path| {
+        if !fails.load(Ordering::Relaxed) || !path.starts_with("manifest/") {
+            return Ok(());
+        }
+        if call == Call::Change {
+            let id = path::parse_manifest(path.trim_start_matches("manifest/")).unwrap();
+            inside.link(&path::staging(&format!("manifest-{}", id.0)), path)?;
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }));
+    let db = open(&disk);
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    write(&db, "t", 1);
+    failing.store(true, Ordering::Relaxed);
+    let refused = db.flush("t").unwrap_err();
+    assert!(matches!(refused, Error::Poisoned { .. }), "{refused}");
+    failing.store(false, Ordering::Relaxed);
+    drop(db);
+    let db = open(&memory);
+    assert_eq!(contents(&db).unwrap()["t"].len(), 1);
+    assert_eq!(db.report().tables[0].runs.len(), 1);
+}
+
 /// Kinds and sequence numbers of the records of the log. Of those that are no writes the number is the highest before,
 /// which this checks.
 fn seqs_of_the_log(disk: &Arc<dyn Disk>) -> Vec<(RecordKind, SeqNo)> {
