@@ -1,7 +1,7 @@
 //! Loads CSV files into a table.
 //!
 //! In: files, and what is known of their columns. Out: rows in the table, all or none.
-//! Invariants: a table that was made for a load goes again if the load fails, unless others wrote into it.
+//! Invariants: a table that was made for a load goes again if the load fails, unless it holds what others wrote.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub fn load_csv(
     }
 }
 
-/// Loads into a table that is made for it, and goes again if the load fails, unless others wrote into it meanwhile.
+/// Loads into a table that is made for it, and goes again if the load fails, unless it holds what others wrote.
 fn load_new(
     engine: &Database,
     (table, key): (&str, &[&str]),
@@ -90,7 +90,7 @@ fn load_new(
     let loaded = engine.load(table, source, options);
     if loaded.is_err() {
         // Why the load failed says more than why an empty table stays.
-        let _ = engine.drop_unused_table(made);
+        let _ = engine.drop_empty_table(made);
     }
     Ok(loaded?)
 }

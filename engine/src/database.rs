@@ -143,18 +143,18 @@ impl Database {
         Ok(())
     }
 
-    /// Drops a table in which nothing was ever written; leaves one that has changes.
+    /// Drops a table that holds nothing; leaves one that has a run, or a change in memory.
     ///
     /// # Errors
     /// [`Error::Dropped`]; the disk's.
-    pub fn drop_unused_table(&self, id: TableId) -> Result<()> {
+    pub fn drop_empty_table(&self, id: TableId) -> Result<()> {
         let _call = self.state.calls.begin()?;
         let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
         let view = self.state.current().view;
         let table = view.table(id).ok_or_else(|| Error::Dropped { table: id.to_string() })?;
-        let is_unused =
+        let is_empty =
             table.version.runs().is_empty() && table.memtables.iter().all(|memtable| memtable.changes() == 0);
-        if is_unused { publish(&self.state, VersionEdit::Drop(id)) } else { Ok(()) }
+        if is_empty { publish(&self.state, VersionEdit::Drop(id)) } else { Ok(()) }
     }
 
     /// Everything as it is now.

@@ -4,7 +4,7 @@
 //! and every step that writes (commit, flush, compaction, load, publish, sweep, recovery) is a plain function that a
 //! thread calls in production and a test calls by hand.
 //!
-//! Start at [`database::Database`]. ARCHITECTURE.md walks the paths of a row: write, flush, compaction, scan, get and others.
+//! Start at [`database::Database`]. ARCHITECTURE.md walks the paths of a row: write, flush, scan, get and others.
 
 // Ground: what everything names.
 pub mod sync;

@@ -61,6 +61,7 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
     }
     let view = state.current().view;
     let tables = edited_tables(&view, &edit)?;
+    // Before a file gets a name in the folder; and again before the manifest does.
     state.check_in_place().map_err(|failure| state.fail(failure))?;
     let deletions = Recorded::write(state, tables)?;
     let manifest = next_manifest(state, &publisher, deletions.tables());

@@ -409,7 +409,7 @@ fn assemble(
         current: RwLock::new(Current { view: Arc::new(view), visible }),
         writer: Mutex::new(writer),
         publisher: Mutex::new(publisher),
-        compacting: Mutex::default(),
+        compacting: Mutex::new(()),
         flushing: Mutex::new(()),
         gate: RwLock::new(()),
         retired: Mutex::default(),

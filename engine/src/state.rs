@@ -1,8 +1,8 @@
 //! What an open database is made of, and what guards each part.
 //!
-//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. Across a read of data
-//! are held `compacting`, `flushing` (while keys are written and looked up), `gate` (closed by the end of a load, which looks
-//! its keys up meanwhile) and `writer` (where an insert asks the runs that came since it was checked).
+//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. Across a read
+//! of data are held `compacting`, `flushing` (while keys are written and looked up), `gate` (closed by the end of a load,
+//! which looks its keys up meanwhile) and `writer` (where an insert asks the runs that came since it was checked).
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.
@@ -14,7 +14,7 @@
 //! - `gate`: shared by commits; closed while a load or a delete by a condition takes its place in the sequence, a table is
 //!   dropped, or a memtable is frozen that is not full.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -74,13 +74,6 @@ pub struct Publisher {
     pub digest: Digest,
 }
 
-/// What the one who compacts owns.
-#[derive(Debug, Default)]
-pub struct Compacting {
-    /// Tables of which the last compaction failed.
-    pub failed: HashSet<TableId>,
-}
-
 /// A run that no version names any more.
 #[derive(Debug)]
 pub struct Obsolete {
@@ -112,7 +105,7 @@ pub struct State {
     /// See the file's header.
     pub publisher: Mutex<Publisher>,
     /// See the file's header.
-    pub compacting: Mutex<Compacting>,
+    pub compacting: Mutex<()>,
     /// See the file's header.
     pub flushing: Mutex<()>,
     /// See the file's header.

@@ -2,13 +2,14 @@
 //!
 //! In: runs that no version names; WAL segments below the floor; at opening, the folder as it is. Out: removed files.
 //! Invariants: nothing is removed that the committed state names, that a reader of this process holds, that the
-//! retention keeps for readers elsewhere, or that is in a folder which took the place of the database's. A removal that a crash undoes is done again at the next opening.
+//! retention keeps for readers elsewhere, or that is in a folder which took the place of the database's. A removal that a
+//! crash undoes is done again at the next opening.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use crate::disk::api::{Disk, at};
+use crate::disk::api::{Disk, names};
 use crate::disk::path::{self, RunFile};
 use crate::error::Result;
 use crate::id::{RunId, TableId};
@@ -80,20 +81,20 @@ pub fn sweep_folder(disk: &dyn Disk, manifest: &Manifest) -> Result<Swept> {
     if disk.remove(path::INCOMPLETE).is_ok() {
         swept.files.push(path::INCOMPLETE.to_owned());
     }
-    for name in list(disk, path::STAGING)? {
+    for name in names(disk, path::STAGING)? {
         swept.remove(disk, path::staging(&name));
     }
-    for id in list(disk, path::MANIFESTS)?.iter().filter_map(|name| path::parse_manifest(name)) {
+    for id in names(disk, path::MANIFESTS)?.iter().filter_map(|name| path::parse_manifest(name)) {
         if id < manifest.id {
             swept.remove(disk, path::manifest(id));
         }
     }
-    for id in list(disk, path::WAL)?.iter().filter_map(|name| path::parse_wal(name)) {
+    for id in names(disk, path::WAL)?.iter().filter_map(|name| path::parse_wal(name)) {
         if id < manifest.wal_floor {
             swept.remove(disk, path::wal(id));
         }
     }
-    for table in list(disk, path::TABLES)?.iter().filter_map(|name| path::parse_table(name)) {
+    for table in names(disk, path::TABLES)?.iter().filter_map(|name| path::parse_table(name)) {
         swept.sweep_table(disk, manifest, table)?;
     }
     Ok(swept)
@@ -112,7 +113,7 @@ impl Swept {
             .collect();
         let folder = path::table(table);
         let mut orphans: BTreeMap<RunId, Vec<RunFile>> = BTreeMap::new();
-        for (run, file) in list(disk, &folder)?.iter().filter_map(|name| path::parse_run(name)) {
+        for (run, file) in names(disk, &folder)?.iter().filter_map(|name| path::parse_run(name)) {
             if !named.contains(&run) && !makes(SeededFault::OrphansNotSwept) {
                 orphans.entry(run).or_default().push(file);
             }
@@ -127,8 +128,4 @@ impl Swept {
         }
         Ok(())
     }
-}
-
-fn list(disk: &dyn Disk, folder: &str) -> Result<Vec<String>> {
-    disk.list(folder).map_err(at("list", folder))
 }

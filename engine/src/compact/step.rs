@@ -91,34 +91,29 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     }
 }
 
-/// Does the most urgent step of any table; `false` if there is none. Tables of which the last one failed come last, so
-/// that a damaged one keeps no other from its own.
+/// Does the most urgent step of any table; `false` if there is none. A table that fails keeps no other from its step: the
+/// next one in urgency does its own.
 ///
 /// # Errors
-/// As [`compact_table`]; [`crate::error::Error::Dropped`]. No other table had a step to do then.
+/// As [`compact_table`]; [`Error::Dropped`]. No other table had a step to do then, or none may be done any more.
 pub fn compact_step(state: &State, effort: Effort) -> Result<bool> {
-    let mut compacting = locked(&state.compacting);
+    let _compacting = locked(&state.compacting);
     state.check_open()?;
     let view = state.current().view;
     let limits = limits(&state.options);
     let mut tables: Vec<&Arc<TableView>> = view.tables().collect();
-    let failed_before = |table: &TableView| compacting.failed.contains(&table.id);
-    tables.sort_by_cached_key(|table| (failed_before(table), Reverse(urgency(&shape(&table.version), &limits))));
+    tables.sort_by_cached_key(|table| Reverse(urgency(&shape(&table.version), &limits)));
     let mut failed = Ok(false);
     for table in tables {
         match compact_once(state, table, &shape(&table.version), effort) {
-            Ok(false) => continue,
+            Ok(false) => {}
             Ok(true) => {
-                compacting.failed.remove(&table.id);
                 drop(view);
                 sweep(state);
                 return Ok(true);
             }
             Err(error @ (Error::Closed | Error::Dropped { .. } | Error::Poisoned { .. })) => return Err(error),
-            Err(error) => {
-                compacting.failed.insert(table.id);
-                failed = failed.and(Err(error));
-            }
+            Err(error) => failed = failed.and(Err(error)),
         }
     }
     failed

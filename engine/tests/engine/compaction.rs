@@ -214,8 +214,8 @@ fn a_table_that_is_flushed_all_the_time_is_compacted_once() {
     assert_eq!(contents(&db).unwrap()["t"], model);
 }
 
-#[test]
-fn a_table_that_cannot_be_compacted_keeps_no_other_from_it() {
+/// A disk, and whether it refuses calls on files of the first table.
+fn refusing_disk() -> (Arc<dyn Disk>, Arc<AtomicBool>) {
     let is_damaged = Arc::new(AtomicBool::new(false));
     let refuses = is_damaged.clone();
     let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), move |_, path| {
@@ -226,7 +226,30 @@ fn a_table_that_cannot_be_compacted_keeps_no_other_from_it() {
             Ok(())
         }
     });
-    let db = Database::open(Arc::new(disk), Options { compact_runs: 4, ..small_options() }).unwrap();
+    (Arc::new(disk), is_damaged)
+}
+
+#[test]
+fn a_table_that_cannot_be_flushed_keeps_no_other_from_it() {
+    let (disk, is_damaged) = refusing_disk();
+    let db = Database::open(disk, small_options()).unwrap();
+    for table in ["a", "b"] {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+        db.write(WriteBatch::new().upsert(table, rows(&list(0..100, &"x".repeat(100))))).unwrap();
+    }
+    is_damaged.store(true, Ordering::Relaxed);
+    assert!(db.flush_frozen().is_err());
+    let runs = || db.report().tables.iter().map(|table| table.runs.len()).collect::<Vec<_>>();
+    assert_eq!(runs(), [0, 1]);
+    is_damaged.store(false, Ordering::Relaxed);
+    db.flush_frozen().unwrap();
+    assert_eq!(runs(), [1, 1]);
+}
+
+#[test]
+fn a_table_that_cannot_be_compacted_keeps_no_other_from_it() {
+    let (disk, is_damaged) = refusing_disk();
+    let db = Database::open(disk, Options { compact_runs: 4, ..small_options() }).unwrap();
     for table in ["a", "b"] {
         db.create_table(table, &schema(), &["k"]).unwrap();
         // More to do for the first one.
