@@ -335,8 +335,9 @@ impl Database {
         report(&self.state)
     }
 
-    /// Waits for the calls that run, ends all background work, records where the log ends, and releases the database.
-    /// Further calls say [`Error::Closed`]. Called by the source of a load, or by a `done`, it would wait for itself.
+    /// Waits for the calls that run, ends all background work, records where the log ends, gives back what is reserved
+    /// behind it, and releases the database. Further calls say [`Error::Closed`]. Called by the source of a load, or by a
+    /// `done`, it would wait for itself.
     ///
     /// # Errors
     /// The disk's; [`Error::Poisoned`]. The database is closed all the same.
@@ -354,6 +355,7 @@ impl Database {
         } else {
             publish(&self.state, VersionEdit::Checkpoint)
         };
+        locked(&self.state.writer).wal.give_back();
         self.state.closed.store(true, Ordering::Release);
         locked(&self.state.lock).take();
         recorded

@@ -4,7 +4,8 @@
 //! [`crate::disk::path`]); anything else is `InvalidInput`. Out: plain `std::io` results; the caller adds operation and path.
 //! Invariants: what a crash leaves is what was synced. Bytes of a file survive after [`WriteFile::sync`]; a name made,
 //! linked, renamed or removed survives after [`Disk::sync_dir`] of its folder; neither implies the other. A file is
-//! never changed once it was linked or renamed to its final name, WAL segments excepted, which only grow.
+//! never changed once it was linked or renamed to its final name, WAL segments excepted, which only grow, into zeros
+//! that were reserved or behind their end.
 
 use std::fmt::Debug;
 use std::io;
@@ -93,6 +94,15 @@ pub trait Disk: Send + Sync + Debug {
 pub trait WriteFile: Send + Debug {
     /// Appends all of `bytes` or fails; after a failure any prefix of them may be in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Puts `bytes` zeros behind what was appended; appends go on before them and overwrite them. Once they are synced,
+    /// syncs of what overwrites them have no length to make durable, which is about a third of what such a sync costs.
+    /// After a failure any part of the zeros may be in the file, and it may be used on.
+    fn reserve(&mut self, bytes: usize) -> io::Result<()>;
+
+    /// Cuts the file behind what was appended, which gives back what was reserved. The cut is durable with the next
+    /// [`WriteFile::sync`].
+    fn give_back(&mut self) -> io::Result<()>;
 
     /// Makes everything appended so far durable. After a failure the file must not be used any more.
     fn sync(&mut self) -> io::Result<()>;

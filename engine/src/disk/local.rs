@@ -224,6 +224,18 @@ impl WriteFile for LocalWriteFile {
         self.file.write_all(bytes)
     }
 
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        // Written, because of space that is only allocated the file system has to note what was written to it since,
+        // with the next sync, which then costs nearly as much as one of a file that grew.
+        let end = self.file.stream_position()?;
+        self.file.write_all_at(&vec![0; bytes], end)
+    }
+
+    fn give_back(&mut self) -> io::Result<()> {
+        let end = self.file.stream_position()?;
+        self.file.set_len(end)
+    }
+
     /// The first sync of a handle is a full one: it makes the mode and owner of a new file durable. Later only bytes
     /// and length change, which `fdatasync` covers (the length because the bytes cannot be read back without it), and
     /// the journal need not be written for the time of change.

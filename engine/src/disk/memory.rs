@@ -50,12 +50,12 @@ impl Disk for MemoryDisk {
     }
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
-        Ok(Box::new(MemoryWriteFile { inode: self.tree().create(path)? }))
+        Ok(Box::new(MemoryWriteFile { inode: self.tree().create(path)?, end: 0 }))
     }
 
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>> {
         let (inode, _) = self.tree().cut(path, length)?;
-        Ok(Box::new(MemoryWriteFile { inode }))
+        Ok(Box::new(MemoryWriteFile { end: inode.len(), inode }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>> {
@@ -100,11 +100,24 @@ impl Disk for MemoryDisk {
 #[derive(Debug)]
 struct MemoryWriteFile {
     inode: Arc<Inode>,
+    /// Behind what was appended.
+    end: usize,
 }
 
 impl WriteFile for MemoryWriteFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.inode.append(bytes);
+        self.inode.write_at(self.end, bytes);
+        self.end += bytes.len();
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        self.inode.write_at(self.end, &vec![0; bytes]);
+        Ok(())
+    }
+
+    fn give_back(&mut self) -> io::Result<()> {
+        self.inode.truncate(self.end);
         Ok(())
     }
 

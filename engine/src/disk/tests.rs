@@ -90,6 +90,27 @@ fn appending_goes_on_after_the_length_given() {
 }
 
 #[test]
+fn what_is_appended_overwrites_what_was_reserved() {
+    check(|disk| {
+        let mut file = write(disk, "a", b"one");
+        file.reserve(6).unwrap();
+        file.sync().unwrap();
+        assert_eq!(read(disk, "a"), b"one\0\0\0\0\0\0");
+        file.append(b" two").unwrap();
+        assert_eq!(read(disk, "a"), b"one two\0\0");
+        file.append(b" three").unwrap();
+        file.sync().unwrap();
+        assert_eq!(read(disk, "a"), b"one two three");
+        file.reserve(2).unwrap();
+        file.give_back().unwrap();
+        assert_eq!(read(disk, "a"), b"one two three");
+        file.reserve(2).unwrap();
+        disk.append("a", 7).unwrap().append(b"!").unwrap();
+        assert_eq!(read(disk, "a"), b"one two!");
+    });
+}
+
+#[test]
 fn a_taken_name_is_not_created_or_linked_again() {
     check(|disk| {
         drop(write(disk, "a", b"a"));

@@ -42,8 +42,8 @@ impl Inode {
         self.read().len()
     }
 
-    pub(crate) fn append(&self, bytes: &[u8]) {
-        Arc::make_mut(&mut *self.write()).extend_from_slice(bytes);
+    pub(crate) fn write_at(&self, offset: usize, bytes: &[u8]) {
+        write_at(Arc::make_mut(&mut *self.write()), offset, bytes);
     }
 
     pub(crate) fn truncate(&self, length: usize) {
@@ -84,6 +84,15 @@ impl fmt::Debug for Inode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inode").field("id", &self.id.0).field("length", &self.len()).finish()
     }
+}
+
+/// Writes as a file system does: a hole before the offset reads as zeros.
+pub(crate) fn write_at(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[offset..end].copy_from_slice(bytes);
 }
 
 struct Shared(Arc<Vec<u8>>);

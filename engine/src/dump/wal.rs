@@ -22,7 +22,7 @@ use crate::version::manifest::Manifest;
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
 use crate::wal::intact::{intact_behind, intact_records};
 use crate::wal::log::LogEnd;
-use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame};
+use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame, zeros_from};
 
 /// Keys of one record that are shown.
 const KEYS_SHOWN: usize = 100;
@@ -83,14 +83,15 @@ impl Log {
             given(take, check_segment_header(&path, &bytes, id, manifest.database.0))?;
         }
         let mut offset = SEGMENT_HEADER_BYTES;
-        while offset < bytes.len() as u64 {
+        let written = zeros_from(&bytes);
+        while offset < written {
             match read_frame(&bytes, id, offset) {
                 Ok(frame) => {
                     self.record(&path, offset, &frame, take)?;
                     offset = frame.end;
                 }
                 Err(damage) if is_last && self.is_torn(&bytes, LogEnd { segment: id, length: offset }) => {
-                    let torn = bytes.len() as u64 - offset;
+                    let torn = written - offset;
                     line(take, format!("  byte {offset}: {torn} bytes that were never acknowledged ({damage})"))?;
                     break;
                 }

@@ -3,7 +3,8 @@
 //! In: record bodies. Out: durable records; the segments that nobody needs any more.
 //! Invariants: [`Wal::commit`] returned `Ok` means everything pushed is durable. A group is appended in one call and
 //! synced before the next one starts. A segment is begun (created, synced, its name synced) before the record that
-//! points to it. After a failed sync the log is never written again.
+//! points to it. After a failed sync the log is never written again. Small groups overwrite zeros that were reserved for
+//! them, so that their syncs have no new length to make durable; behind the last group there is nothing but such zeros.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::id::{SeqNo, WalId};
 use crate::seeded::{SeededFault, makes};
 use crate::wal::body::sealed_body;
-use crate::wal::record::{RecordKind, SEGMENT_HEADER_BYTES, frame, segment_header};
+use crate::wal::record::{RecordKind, SEGMENT_HEADER_BYTES, frame, segment_header, usize_of};
 
 /// A place in the log: behind `length` bytes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -36,6 +37,9 @@ pub struct Sealed {
 /// Memory of a group that is kept for the next one.
 const GROUP_BYTES_KEPT: usize = 1 << 20;
 
+/// Zeros that are put behind the end at once, at most.
+const RESERVED_BYTES: u64 = 64 << 10;
+
 /// Why a commit failed, and whether the log can be used on.
 #[derive(Debug)]
 pub struct CommitFailure {
@@ -53,6 +57,8 @@ pub struct Wal {
     segment_bytes_max: u64,
     file: Box<dyn WriteFile>,
     end: LogEnd,
+    /// Up to where the segment has zeros behind its end.
+    reserved: u64,
     group: Vec<u8>,
     last_seq: SeqNo,
     sealed: Vec<Sealed>,
@@ -95,7 +101,8 @@ impl Wal {
 
     fn at(disk: Arc<dyn Disk>, database: u128, segment_bytes_max: u64, file: Box<dyn WriteFile>, end: LogEnd) -> Self {
         let (last_seq, sealed) = (SeqNo::NONE, Vec::new());
-        Self { disk, database, segment_bytes_max, file, end, group: Vec::new(), last_seq, sealed, syncs: 0 }
+        let group = Vec::new();
+        Self { disk, database, segment_bytes_max, file, end, reserved: 0, group, last_seq, sealed, syncs: 0 }
     }
 
     /// Where the durable log ends.
@@ -133,6 +140,7 @@ impl Wal {
 
     fn write_group(&mut self) -> Result<(), CommitFailure> {
         let group = std::mem::take(&mut self.group);
+        self.reserve(group.len() as u64);
         let path = path::wal(self.end.segment);
         if let Err(error) = self.file.append(&group) {
             let error = Box::new(at("append to", &path)(error));
@@ -142,12 +150,41 @@ impl Wal {
         self.syncs += 1;
         let synced = if makes(SeededFault::AckBeforeSync) { Ok(()) } else { self.file.sync() };
         let poisoned = !makes(SeededFault::SyncFailureForgiven);
-        synced.map_err(|error| CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned })?;
+        synced.map_err(|error| {
+            self.reserved = 0;
+            CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned }
+        })?;
         self.end.length += group.len() as u64;
         self.group = group;
         self.group.clear();
         self.group.shrink_to(GROUP_BYTES_KEPT);
         Ok(())
+    }
+
+    /// Puts zeros behind the end where too few are left for a group and they will do for two like it. Each byte is
+    /// written twice then, which for large groups costs more than it saves. A segment that is full enough to be sealed
+    /// has none. No space for them is no failure.
+    fn reserve(&mut self, group: u64) {
+        let LogEnd { segment, length: end } = self.end;
+        let zeros = RESERVED_BYTES.min(self.segment_bytes_max.saturating_sub(end));
+        if end + group <= self.reserved || zeros < 2 * group {
+            return;
+        }
+        self.reserved = end + zeros;
+        if let Err(error) = self.file.reserve(usize_of(zeros)) {
+            self.reserved = 0;
+            tracing::debug!(%error, segment = segment.0, "cannot reserve space for the log");
+        }
+    }
+
+    /// Gives back what is reserved. That it stays is no failure: zeros behind the end mean nothing.
+    pub fn give_back(&mut self) {
+        if self.reserved > self.end.length
+            && let Err(error) = self.file.give_back()
+        {
+            tracing::debug!(%error, segment = self.end.segment.0, "cannot give back the space reserved for the log");
+        }
+        self.reserved = 0;
     }
 
     /// Takes a half-written group back, so that its records can never be found.
@@ -156,6 +193,7 @@ impl Wal {
             return Ok(());
         }
         let path = path::wal(self.end.segment);
+        self.reserved = 0;
         self.file = self.disk.append(&path, self.end.length).map_err(at("cut", &path))?;
         self.file.sync().map_err(at("sync", &path))
     }
@@ -181,6 +219,7 @@ impl Wal {
         }
         self.sealed.push(Sealed { id: self.end.segment, max_seq: self.last_seq });
         self.file = file;
+        self.reserved = 0;
         self.end = LogEnd { segment: next, length: SEGMENT_HEADER_BYTES };
         Ok(())
     }

@@ -62,6 +62,11 @@ pub struct Frame<'a> {
     pub end: u64,
 }
 
+/// Where the zeros begin that a segment's bytes end with: those that the last record ends with, and reserved space.
+pub fn zeros_from(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
 /// Appends a framed record to `log`, the bytes that will lie in `segment` from `group_start` on.
 pub fn frame(log: &mut Vec<u8>, segment: WalId, group_start: u64, kind: RecordKind, seq: SeqNo, body: &[u8]) {
     let offset = group_start + log.len() as u64;

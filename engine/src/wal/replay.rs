@@ -16,7 +16,7 @@ use crate::seeded::{SeededFault, makes};
 use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed_body};
 use crate::wal::intact::{intact_behind, intact_records};
 use crate::wal::log::{LogEnd, Sealed};
-use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame};
+use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame, zeros_from};
 
 /// A torn tail that was found and left out.
 #[derive(Clone, Debug)]
@@ -132,7 +132,8 @@ impl Replay<'_> {
         check_segment_header(&path, &bytes, id, self.database)?;
         let mut offset = SEGMENT_HEADER_BYTES;
         let mut next = None;
-        while offset < bytes.len() as u64 && next.is_none() {
+        let written = zeros_from(&bytes);
+        while offset < written && next.is_none() {
             let place = RecordPlace { path: &path, offset };
             match read_frame(&bytes, id, offset) {
                 Ok(frame) => {
@@ -216,7 +217,7 @@ impl Replay<'_> {
         self.found.torn = Some(TornTail {
             path: place.path.to_owned(),
             offset: place.offset,
-            bytes: bytes.len() as u64 - place.offset,
+            bytes: zeros_from(bytes) - place.offset,
             records: intact_records(bytes, id, place.offset).count() as u64,
             damage: Arc::new(damage),
         });

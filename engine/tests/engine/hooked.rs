@@ -141,6 +141,16 @@ impl WriteFile for HookedFile {
         self.file.append(bytes)
     }
 
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        (self.hook)(Call::Append, &self.path)?;
+        self.file.reserve(bytes)
+    }
+
+    fn give_back(&mut self) -> io::Result<()> {
+        (self.hook)(Call::Change, &self.path)?;
+        self.file.give_back()
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         (self.hook)(Call::Sync, &self.path)?;
         self.file.sync()

@@ -51,6 +51,14 @@ impl WriteFile for UnsyncedFile {
         self.0.append(bytes)
     }
 
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        self.0.reserve(bytes)
+    }
+
+    fn give_back(&mut self) -> io::Result<()> {
+        self.0.give_back()
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -186,6 +186,31 @@ fn the_log_of_a_closed_database_ends_where_its_manifest_says() {
 }
 
 #[test]
+fn small_writes_fill_space_that_was_reserved_in_the_log_and_large_ones_extend_it() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let options = Options { wal_segment_bytes: 1 << 20, ..small_options() };
+    let db = Database::open(disk.clone(), options.clone()).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    let length = || disk.open(&path::wal(WalId(1))).unwrap().len();
+    let reserved = length();
+    for key in 0..100 {
+        write(&db, "t", key);
+    }
+    let end = db.report().wal_end.length;
+    assert!(end > 100 * 100 && reserved == length(), "{end}: {reserved}, {}", length());
+    let large = "x".repeat(1 << 16);
+    db.write(WriteBatch::new().upsert("t", rows(&[(100, large.clone())]))).unwrap();
+    assert_eq!(length(), db.report().wal_end.length, "a large one");
+    write(&db, "t", 101);
+    let before = contents(&db).unwrap();
+    drop(db);
+    let db = Database::open(disk.clone(), options).unwrap();
+    assert!(db.open_report().torn.is_none(), "{}", db.open_report());
+    assert_eq!(contents(&db).unwrap(), before);
+    assert_eq!((before["t"].len(), &before["t"][&100]), (102, &large));
+}
+
+#[test]
 fn nothing_is_left_of_what_a_compaction_or_a_drop_replaced() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let db = open(&disk);

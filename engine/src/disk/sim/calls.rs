@@ -38,7 +38,7 @@ impl Disk for SimDisk {
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
         let inode = self.call(Operation::Create, path, |state| create(state, path))?;
-        Ok(Box::new(SimWriteFile { disk: self.clone(), path: path.to_owned(), inode }))
+        Ok(Box::new(SimWriteFile { disk: self.clone(), path: path.to_owned(), inode, end: 0 }))
     }
 
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>> {
@@ -49,7 +49,7 @@ impl Disk for SimDisk {
             }
             Ok(inode)
         })?;
-        Ok(Box::new(SimWriteFile { disk: self.clone(), path: path.to_owned(), inode }))
+        Ok(Box::new(SimWriteFile { disk: self.clone(), path: path.to_owned(), end: inode.len(), inode }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>> {
@@ -125,12 +125,15 @@ struct SimWriteFile {
     disk: SimDisk,
     path: String,
     inode: Arc<Inode>,
+    /// Behind what was appended.
+    end: usize,
 }
 
-impl WriteFile for SimWriteFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl SimWriteFile {
+    /// Writes as much as a fault lets it at the end, which stays where it is; how many bytes that were, and the answer.
+    fn write(&self, operation: Operation, bytes: &[u8]) -> io::Result<(usize, io::Result<()>)> {
         let mut state = self.disk.state();
-        let (written, answer) = match state.plan.enter(Operation::Append, &self.path)? {
+        let (written, answer) = match state.plan.enter(operation, &self.path)? {
             Course::Proceed => (bytes, Ok(())),
             Course::FailAfter(failure) => (bytes, Err(failure.error())),
             Course::Half(failure) => (&bytes[..bytes.len() / 2], Err(failure.error())),
@@ -138,10 +141,31 @@ impl WriteFile for SimWriteFile {
         };
         if !written.is_empty() {
             let inode = self.inode.id();
-            state.journal.push(Change::Append { inode, offset: self.inode.len(), bytes: written.into() });
-            self.inode.append(written);
+            state.journal.push(Change::Write { inode, offset: self.end, bytes: written.into() });
+            self.inode.write_at(self.end, written);
         }
+        Ok((written.len(), answer))
+    }
+}
+
+impl WriteFile for SimWriteFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (written, answer) = self.write(Operation::Append, bytes)?;
+        self.end += written;
         answer
+    }
+
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        self.write(Operation::Reserve, &vec![0; bytes])?.1
+    }
+
+    fn give_back(&mut self) -> io::Result<()> {
+        let (inode, length) = (self.inode.id(), self.end);
+        self.disk.call(Operation::GiveBack, &self.path, |state| {
+            self.inode.truncate(length);
+            state.journal.push(Change::Truncate { inode, length });
+            Ok(())
+        })
     }
 
     fn sync(&mut self) -> io::Result<()> {

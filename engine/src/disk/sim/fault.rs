@@ -33,6 +33,10 @@ pub enum Operation {
     Lock,
     /// `WriteFile::append`.
     Append,
+    /// `WriteFile::reserve`.
+    Reserve,
+    /// `WriteFile::give_back`.
+    GiveBack,
     /// `WriteFile::sync`.
     SyncFile,
     /// `ReadFile::read_at`.
@@ -44,7 +48,7 @@ pub enum Operation {
 impl Operation {
     /// Whether a full disk refuses it. Making a folder that is there already takes none, so folders pass.
     fn takes_space(self) -> bool {
-        matches!(self, Self::Create | Self::Link | Self::Append)
+        matches!(self, Self::Create | Self::Link | Self::Append | Self::Reserve)
     }
 }
 
@@ -82,7 +86,7 @@ pub enum Effect {
     Before,
     /// Everything; only the answer is wrong. A lock is not taken.
     After,
-    /// An append or a read at an offset does half; other calls do nothing.
+    /// An append, a reservation or a read at an offset does half; other calls do nothing.
     Short,
     /// A sync of a file drops what it should have made durable: reads still find it, until the power goes. Other
     /// calls do nothing.
@@ -154,7 +158,7 @@ impl FaultPlan {
         };
         match (effect, operation) {
             (Effect::After, _) => Ok(Course::FailAfter(failure)),
-            (Effect::Short, Operation::Append | Operation::ReadAt) => Ok(Course::Half(failure)),
+            (Effect::Short, Operation::Append | Operation::Reserve | Operation::ReadAt) => Ok(Course::Half(failure)),
             (Effect::Lost, Operation::SyncFile) => Ok(Course::Drop(failure)),
             (Effect::Before | Effect::Short | Effect::Lost, _) => Err(failure.error()),
             (Effect::PowerCut, _) => {

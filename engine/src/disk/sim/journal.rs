@@ -1,7 +1,7 @@
 //! What was done to a simulated disk, in order.
 //!
 //! In: every change that took effect, and the test's marks. Out: [`Change`]s for the model of what is durable.
-//! Invariants: reads and calls without effect leave no entry; an append knows where in the file it went.
+//! Invariants: reads and calls without effect leave no entry; a write knows where in the file it went.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ pub(super) enum Change {
     CreateDir { dir: Arc<str> },
     /// An empty file was made.
     Create { path: Arc<str>, inode: InodeId },
-    /// Bytes were appended at an offset.
-    Append { inode: InodeId, offset: usize, bytes: Arc<[u8]> },
+    /// Bytes were written at an offset: appended, or zeros for what is appended later.
+    Write { inode: InodeId, offset: usize, bytes: Arc<[u8]> },
     /// A file was cut.
     Truncate { inode: InodeId, length: usize },
     /// A file's bytes became durable.
@@ -42,8 +42,8 @@ impl fmt::Display for Change {
         match self {
             Self::CreateDir { dir } => write!(f, "create folder {dir}"),
             Self::Create { path, inode } => write!(f, "create {path} as {inode}"),
-            Self::Append { inode, offset, bytes } => {
-                write!(f, "append {} bytes to {inode} at {offset}", bytes.len())
+            Self::Write { inode, offset, bytes } => {
+                write!(f, "write {} bytes to {inode} at {offset}", bytes.len())
             }
             Self::Truncate { inode, length } => write!(f, "cut {inode} to {length} bytes"),
             Self::SyncFile { inode } => write!(f, "sync {inode}"),

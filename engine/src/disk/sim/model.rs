@@ -11,7 +11,7 @@ use crate::disk::sim::cut::{DataCut, NameCut};
 use crate::disk::sim::image::{Content, Image, Names};
 use crate::disk::sim::journal::Change;
 use crate::disk::sim::sector::{lost_sectors, sector_cut, write_sectors};
-use crate::disk::tree::InodeId;
+use crate::disk::tree::{InodeId, write_at};
 
 /// A change of the names in one folder.
 #[derive(Clone)]
@@ -73,15 +73,6 @@ impl DataChange {
             Self::Truncate(length) => content.resize(*length, 0),
         }
     }
-}
-
-/// Writes as a file system does: a hole before the offset reads as zeros.
-fn write_at(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[offset..end].copy_from_slice(bytes);
 }
 
 #[derive(Clone)]
@@ -181,7 +172,7 @@ impl Model {
                 self.files.insert(*inode, File::new(Content::new(Vec::new())));
                 self.pending.push(NameChange::Add(Arc::clone(path), *inode));
             }
-            Change::Append { inode, offset, bytes } => {
+            Change::Write { inode, offset, bytes } => {
                 self.change_file(*inode, DataChange::Write { offset: *offset, bytes: Arc::clone(bytes) });
             }
             Change::Truncate { inode, length } => self.change_file(*inode, DataChange::Truncate(*length)),

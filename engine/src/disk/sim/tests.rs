@@ -382,7 +382,7 @@ fn a_boundary_and_an_image_say_how_they_came_to_be() {
     file.append(b"cd").unwrap();
     disk.mark(7);
     assert_eq!(disk.describe_boundary(0), "nothing");
-    assert_eq!(disk.describe_boundary(5), "append 2 bytes to inode 0 at 2");
+    assert_eq!(disk.describe_boundary(5), "write 2 bytes to inode 0 at 2");
     assert_eq!(disk.describe_boundary(6), "mark 7");
     assert_eq!((disk.marks(5), disk.marks(6)), (vec![], vec![7]));
     let origins: Vec<String> = last_images(&disk).iter().map(|image| image.origin().to_string()).collect();

@@ -58,7 +58,7 @@ fn a_manifest_that_a_killed_process_had_not_synced_stays() {
 /// power took that record, which nobody had synced.
 #[test]
 fn the_end_of_a_segment_that_a_killed_process_had_not_synced_stays() {
-    kill_behind("groups that fill segments", "append 48 bytes");
+    kill_behind("groups that fill segments", "write 48 bytes");
 }
 
 /// A sync of the log failed, and the system dropped the pages but still read them back. The database was opened again,

@@ -76,8 +76,8 @@ fn a_file_that_is_cut_at_any_byte_is_named() {
     trials.finish(&[]);
 }
 
-/// Behind the end of the log nothing was ever acknowledged: what lies there is cut off and reported. Nobody reads what
-/// is in the lock's file.
+/// Behind the end of the log nothing was ever acknowledged: what lies there is cut off and reported, unless it is zeros,
+/// as in space that was reserved. Nobody reads what is in the lock's file.
 #[test]
 fn a_file_that_grew_is_named_or_its_tail_is_cut_off() {
     let mut trials = Trials::new();
@@ -85,7 +85,11 @@ fn a_file_that_grew_is_named_or_its_tail_is_cut_off() {
         let tails = [vec![0], vec![0x5a], vec![0; SECTOR], vec![0; 4096], bytes.to_vec()];
         tails.iter().map(|tail| [bytes, tail].concat()).collect()
     });
-    trials.finish(&[("extended", "lock", Outcome::Harmless), ("extended", "log", Outcome::Cut)]);
+    trials.finish(&[
+        ("extended", "lock", Outcome::Harmless),
+        ("extended", "log", Outcome::Harmless),
+        ("extended", "log", Outcome::Cut),
+    ]);
 }
 
 #[test]
@@ -138,7 +142,8 @@ fn swapped_files_are_named() {
 }
 
 /// The database recorded when it was closed how far its log went, and the log knows of each manifest but the one that
-/// records that: it changes nothing else, so going back behind it loses nothing.
+/// records that: it changes nothing else, so going back behind it loses nothing. The last segment had all its records
+/// before, and reserved space behind them.
 #[test]
 fn an_older_copy_of_a_file_is_named() {
     let mut trials = Trials::new();
@@ -162,7 +167,10 @@ fn an_older_copy_of_a_file_is_named() {
             }
         }
     }
-    trials.finish(&[("an older one in its place", "manifest", Outcome::Harmless)]);
+    trials.finish(&[
+        ("an older one", "log", Outcome::Harmless),
+        ("an older one in its place", "manifest", Outcome::Harmless),
+    ]);
 }
 
 fn parse(manifest: &str) -> u64 {

@@ -12,7 +12,7 @@ use rustling_engine::error::{Damage, Error};
 use rustling_engine::id::{SeqNo, WalId};
 use rustling_engine::version::manifest::Manifest;
 use rustling_engine::wal::log::LogEnd;
-use rustling_engine::wal::record::{RecordKind, SEGMENT_HEADER_BYTES, frame, read_frame};
+use rustling_engine::wal::record::{RecordKind, SEGMENT_HEADER_BYTES, frame, read_frame, zeros_from};
 
 use crate::damage::oracle::check_model;
 use crate::damage::reference::{Model, Scale, Script, kind, options};
@@ -48,7 +48,7 @@ impl Killed {
         for (path, bytes) in image.files().filter(|(path, _)| kind(path) == "log") {
             let segment = path::parse_wal(path.rsplit('/').next().unwrap()).unwrap();
             let mut start = SEGMENT_HEADER_BYTES;
-            while start < bytes.len() as u64 {
+            while start < zeros_from(bytes) {
                 let found = read_frame(bytes, segment, start).unwrap();
                 let (end, group_start) = (found.end, found.group_start);
                 records.push(Record { segment, start, end, group_start, seq_before });
@@ -75,7 +75,7 @@ impl Killed {
     /// Opens an image whose log breaks off at a place in a segment; `record` is the first one that is lost.
     fn check(&self, image: &Image, segment: WalId, broken: u64, record: Option<&Record>) -> Result<bool, String> {
         let path = path::wal(segment);
-        let bytes = image.file(&path).unwrap().len() as u64;
+        let bytes = zeros_from(image.file(&path).unwrap());
         let disk = image.clone().into_disk();
         let opened = Database::open(Arc::new(disk.clone()), options(Scale::Small));
         if broken < SEGMENT_HEADER_BYTES || self.is_shown(segment, broken) {
@@ -104,13 +104,19 @@ impl Killed {
                     return Err(format!("{} records are reported, not {whole}", torn.records));
                 }
             }
-            None if broken == bytes => {}
+            None if broken >= bytes => {}
             other => return Err(format!("the report says {other:?}")),
         }
         drop(db);
         let again = Database::open(Arc::new(disk), options(Scale::Small)).map_err(|error| error.to_string())?;
         check_model(&again, self.before(record))?;
         again.open_report().torn.as_ref().map_or(Ok(true), |torn| Err(format!("cut, but there again: {torn}")))
+    }
+
+    /// Where a segment's last record ends.
+    fn end(&self, segment: WalId) -> u64 {
+        let ends = self.records.iter().filter(|record| record.segment == segment).map(|record| record.end);
+        ends.max().unwrap_or(SEGMENT_HEADER_BYTES)
     }
 
     fn segments(&self) -> Vec<(WalId, Vec<u8>)> {
@@ -161,7 +167,8 @@ fn a_flipped_bit_in_the_log_of_a_killed_database_is_damage_unless_nothing_shows_
                 let at = bit as u64 / 8;
                 let in_it = |record: &&Record| record.segment == segment && (record.start..record.end).contains(&at);
                 let record = killed.records.iter().find(in_it);
-                let broken = record.map_or(0, |record| record.start);
+                let end = if at < SEGMENT_HEADER_BYTES { 0 } else { killed.end(segment) };
+                let broken = record.map_or(end, |record| record.start);
                 let checked = killed.check(&image, segment, broken, record);
                 let was_cut = checked.unwrap_or_else(|violation| panic!("{name}, {segment}, bit {bit}: {violation}"));
                 *(if was_cut { &mut cut } else { &mut refused }) += 1;
@@ -192,8 +199,8 @@ fn the_log_of_a_killed_database_that_is_cut_at_any_byte_loses_only_what_the_cut_
                     killed.image.with_file(&path::wal(segment), bytes[..usize::try_from(length).unwrap()].to_vec());
                 let whole = |record: &&Record| record.segment == segment && record.end > length;
                 let record = killed.records.iter().find(whole);
-                let broken =
-                    if length < SEGMENT_HEADER_BYTES { 0 } else { record.map_or(length, |record| record.start) };
+                let start = record.map_or(killed.end(segment), |record| record.start).min(length);
+                let broken = if length < SEGMENT_HEADER_BYTES { 0 } else { start };
                 // Records behind the cut show nothing any more.
                 let left = |record: &&Record| record.segment != segment || record.end <= length;
                 let records = killed.records.iter().filter(left).copied().collect();
@@ -211,11 +218,31 @@ fn the_log_of_a_killed_database_that_is_cut_at_any_byte_loses_only_what_the_cut_
     }
 }
 
+/// Zeros behind the last record are no damage; they are in the place of a record that something behind it tells of.
+#[test]
+fn a_record_of_a_killed_database_that_is_zeros_is_damage_unless_nothing_shows_that_it_was_durable() {
+    for (name, killed) in endings() {
+        let (mut refused, mut lost) = (0, 0);
+        for record in &killed.records {
+            let path = path::wal(record.segment);
+            let mut bytes = killed.image.file(&path).unwrap().to_vec();
+            let [start, end] = [record.start, record.end].map(|at| usize::try_from(at).unwrap());
+            bytes[start..end].fill(0);
+            let checked =
+                killed.check(&killed.image.with_file(&path, bytes), record.segment, record.start, Some(record));
+            let was_lost = checked.unwrap_or_else(|violation| panic!("{name}, {record:?}: {violation}"));
+            *(if was_lost { &mut lost } else { &mut refused }) += 1;
+        }
+        assert!(refused > 0 && lost > 0, "{name}: {refused} refused, {lost} not");
+    }
+}
+
 /// Behind a right checksum: such a number would leave none for the next write.
 #[test]
 fn a_record_with_the_last_sequence_number_there_can_be_is_damage() {
     let (_, killed) = endings().swap_remove(2);
-    let (segment, bytes) = killed.segments().pop().unwrap();
+    let (segment, mut bytes) = killed.segments().pop().unwrap();
+    bytes.truncate(usize::try_from(killed.end(segment)).unwrap());
     for (kind, body) in [(RecordKind::Write, &[][..]), (RecordKind::Manifest, &[0; 24])] {
         let mut group = Vec::new();
         frame(&mut group, segment, bytes.len() as u64, kind, SeqNo::MAX, body);

@@ -41,7 +41,7 @@ pub(super) fn faults_of(call: &Call) -> Vec<Fault> {
     match call.operation {
         Operation::Open | Operation::Map | Operation::List | Operation::Lock => {}
         Operation::ReadAt => faults.push(fault(SHORT_READ, Effect::Short)),
-        Operation::Append => {
+        Operation::Append | Operation::Reserve => {
             faults.push(fault(NO_SPACE, Effect::Short));
             faults.push(fault(INPUT_OUTPUT, Effect::Short));
             faults.push(fault(INPUT_OUTPUT, Effect::After));
