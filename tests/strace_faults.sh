@@ -31,7 +31,7 @@ export binary work
 
 # Calls on files, and what each is made to say. EINTR must not be noticed at all where a system can say so: not where
 # a file is looked at or mapped.
-calls="openat write fsync fdatasync linkat rename unlink ftruncate mkdir getdents64 pread64 statx mmap"
+calls="openat write pwrite64 fsync fdatasync linkat rename unlink ftruncate mkdir getdents64 pread64 statx mmap"
 never_interrupted="statx mmap"
 errors="EIO ENOSPC EINTR KILL"
 
@@ -125,14 +125,14 @@ faults() {
 
 order() {
     mkdir "$work/order"
-    traced "$work/order" -y -e trace=openat,write,fsync,fdatasync,linkat
+    traced "$work/order" -y -e trace=openat,write,pwrite64,fsync,fdatasync,linkat
     awk '
         function wrong(what) { print "line " NR ": " what ": " $0; bad++ }
         / = -1 / { next }
-        /^write\(.*\/wal\// { dirty = 1; if (staged) wrong("the log is written while a manifest is committed") }
+        /^p?write(64)?\(.*\/wal\// { dirty = 1; if (staged) wrong("the log is written while a manifest is committed") }
         /^f(data)?sync\(.*\.wal>/ { dirty = 0; synced++; syncs++ }
         /^openat.*staging\/manifest-.*O_CREAT/ { if (staged) wrong("two manifests at once"); staged = 1 }
-        /^write\(.*staging\/manifest-/ { if (staged == 1 || staged == 2) staged = 2; else wrong("not staged") }
+        /^p?write(64)?\(.*staging\/manifest-/ { if (staged == 1 || staged == 2) staged = 2; else wrong("not staged") }
         /^fsync\(.*staging\/manifest-/ { if (staged == 2) staged = 3; else wrong("nothing to sync") }
         /^linkat\(.*staging\/manifest-/ {
             if (staged != 3) wrong("linked before it was synced")

@@ -264,6 +264,7 @@ impl<'a> Backup<'a> {
         let mut wal = create.map_err(|error| self.to.failed(error))?;
         let manifest = self.manifest(database, &wal);
         commit_first(&*self.to.disk, &manifest, &mut wal).map_err(|error| self.to.failed(error))?;
+        wal.give_back();
         self.target.complete();
         let report = self.report;
         tracing::info!(?report, folder = self.to.disk.describe(), "made a copy of the database");

@@ -4,8 +4,8 @@
 //! [`crate::disk::path`]); anything else is `InvalidInput`. Out: plain `std::io` results; the caller adds operation and path.
 //! Invariants: what a crash leaves is what was synced. Bytes of a file survive after [`WriteFile::sync`]; a name made,
 //! linked, renamed or removed survives after [`Disk::sync_dir`] of its folder; neither implies the other. A file is
-//! never changed once it was linked or renamed to its final name, WAL segments excepted, which only grow, into zeros
-//! that were reserved or behind their end.
+//! never changed once it was linked or renamed to its final name, WAL segments excepted: what is appended
+//! to the last one takes the place of zeros that were reserved, or lies behind its end; what is not needed is cut off.
 
 use std::fmt::Debug;
 use std::io;
@@ -96,7 +96,7 @@ pub trait WriteFile: Send + Debug {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Puts `bytes` zeros behind what was appended; appends go on before them and overwrite them. Once they are synced,
-    /// syncs of what overwrites them have no length to make durable, which is about a third of what such a sync costs.
+    /// syncs of what overwrites them have no length to make durable, which saves about a third of their time.
     /// After a failure any part of the zeros may be in the file, and it may be used on.
     fn reserve(&mut self, bytes: usize) -> io::Result<()>;
 

@@ -5,7 +5,7 @@
 //! short reads and writes are finished here.
 
 use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,11 +97,11 @@ impl Disk for LocalDisk {
 
     fn create(&self, path: &str) -> io::Result<Box<dyn WriteFile>> {
         let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(self.file(path)?)?;
-        Ok(Box::new(LocalWriteFile { file, synced: false }))
+        Ok(Box::new(LocalWriteFile { file, end: 0, synced: false }))
     }
 
     fn append(&self, path: &str, length: u64) -> io::Result<Box<dyn WriteFile>> {
-        let mut file = OpenOptions::new().write(true).open(self.file(path)?)?;
+        let file = OpenOptions::new().write(true).open(self.file(path)?)?;
         let found = file.metadata()?.len();
         if found < length {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -109,8 +109,7 @@ impl Disk for LocalDisk {
         if found > length {
             file.set_len(length)?;
         }
-        file.seek(SeekFrom::Start(length))?;
-        Ok(Box::new(LocalWriteFile { file, synced: false }))
+        Ok(Box::new(LocalWriteFile { file, end: length, synced: false }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn ReadFile>> {
@@ -215,25 +214,27 @@ fn sync_parent(folder: &Path) -> io::Result<()> {
 #[derive(Debug)]
 struct LocalWriteFile {
     file: File,
+    /// Behind what was appended.
+    end: u64,
     /// Whether this handle synced the file before.
     synced: bool,
 }
 
 impl WriteFile for LocalWriteFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        self.file.write_all_at(bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        Ok(())
     }
 
     fn reserve(&mut self, bytes: usize) -> io::Result<()> {
         // Written, because of space that is only allocated the file system has to note what was written to it since,
         // with the next sync, which then costs nearly as much as one of a file that grew.
-        let end = self.file.stream_position()?;
-        self.file.write_all_at(&vec![0; bytes], end)
+        self.file.write_all_at(&vec![0; bytes], self.end)
     }
 
     fn give_back(&mut self) -> io::Result<()> {
-        let end = self.file.stream_position()?;
-        self.file.set_len(end)
+        self.file.set_len(self.end)
     }
 
     /// The first sync of a handle is a full one: it makes the mode and owner of a new file durable. Later only bytes

@@ -5,7 +5,7 @@ pub mod api;
 pub mod path;
 
 // The file system.
-mod map;
+pub(crate) mod map;
 
 pub mod local;
 

@@ -13,7 +13,7 @@ use crate::damage::Damage;
 use crate::disk::api::{Disk, at};
 use crate::disk::path;
 use crate::dump::found::{Found, Take, given, line};
-use crate::dump::manifest::{newest, read};
+use crate::dump::manifest::newest;
 use crate::error::{Error, Result};
 use crate::id::{TableId, WalId};
 use crate::rows::key::KeyCodec;
@@ -23,6 +23,7 @@ use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed
 use crate::wal::intact::{intact_behind, intact_records};
 use crate::wal::log::LogEnd;
 use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame, zeros_from};
+use crate::wal::replay::read_segment;
 
 /// Keys of one record that are shown.
 const KEYS_SHOWN: usize = 100;
@@ -77,7 +78,7 @@ struct Log {
 impl Log {
     fn segment(&self, disk: &dyn Disk, id: WalId, is_last: bool, take: &mut Take<'_>) -> ControlFlow<()> {
         let path = path::wal(id);
-        let Some(bytes) = given(take, read(disk, &path))? else { return ControlFlow::Continue(()) };
+        let Some(bytes) = given(take, read_segment(disk, &path))? else { return ControlFlow::Continue(()) };
         line(take, format!("{path}: {} bytes", bytes.len()))?;
         if let Some(manifest) = &self.manifest {
             given(take, check_segment_header(&path, &bytes, id, manifest.database.0))?;
@@ -103,7 +104,19 @@ impl Log {
                 }
             }
         }
-        ControlFlow::Continue(())
+        self.zeros(&path, offset.max(written), bytes.len() as u64, is_last, take)
+    }
+
+    /// What is behind the last record: space that was reserved, which only the last segment has.
+    fn zeros(&self, path: &str, offset: u64, end: u64, is_last: bool, take: &mut Take<'_>) -> ControlFlow<()> {
+        match end.saturating_sub(offset) {
+            0 => ControlFlow::Continue(()),
+            bytes if is_last => line(take, format!("  byte {offset}: {bytes} bytes are reserved")),
+            bytes => {
+                let damage = Damage::Field { field: "bytes behind the last record", value: bytes };
+                take(Found::Damage(Error::corrupt_at(path, offset, damage)))
+            }
+        }
     }
 
     fn record(&self, path: &str, offset: u64, frame: &Frame<'_>, take: &mut Take<'_>) -> ControlFlow<()> {

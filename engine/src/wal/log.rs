@@ -57,8 +57,8 @@ pub struct Wal {
     segment_bytes_max: u64,
     file: Box<dyn WriteFile>,
     end: LogEnd,
-    /// Up to where the segment has zeros behind its end.
-    reserved: u64,
+    /// Up to where the segment has zeros behind its end; `None` where none are put there any more.
+    reserved: Option<u64>,
     group: Vec<u8>,
     last_seq: SeqNo,
     sealed: Vec<Sealed>,
@@ -102,7 +102,7 @@ impl Wal {
     fn at(disk: Arc<dyn Disk>, database: u128, segment_bytes_max: u64, file: Box<dyn WriteFile>, end: LogEnd) -> Self {
         let (last_seq, sealed) = (SeqNo::NONE, Vec::new());
         let group = Vec::new();
-        Self { disk, database, segment_bytes_max, file, end, reserved: 0, group, last_seq, sealed, syncs: 0 }
+        Self { disk, database, segment_bytes_max, file, end, reserved: Some(0), group, last_seq, sealed, syncs: 0 }
     }
 
     /// Where the durable log ends.
@@ -151,7 +151,7 @@ impl Wal {
         let synced = if makes(SeededFault::AckBeforeSync) { Ok(()) } else { self.file.sync() };
         let poisoned = !makes(SeededFault::SyncFailureForgiven);
         synced.map_err(|error| {
-            self.reserved = 0;
+            self.reserved = None;
             CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned }
         })?;
         self.end.length += group.len() as u64;
@@ -163,28 +163,28 @@ impl Wal {
 
     /// Puts zeros behind the end where too few are left for a group and they will do for two like it. Each byte is
     /// written twice then, which for large groups costs more than it saves. A segment that is full enough to be sealed
-    /// has none. No space for them is no failure.
+    /// has none. No space for them is no failure: what there is left is for the group, and the segment goes on without.
     fn reserve(&mut self, group: u64) {
         let LogEnd { segment, length: end } = self.end;
         let zeros = RESERVED_BYTES.min(self.segment_bytes_max.saturating_sub(end));
-        if end + group <= self.reserved || zeros < 2 * group {
+        if self.reserved.is_none_or(|reserved| end + group <= reserved) || zeros < 2 * group {
             return;
         }
-        self.reserved = end + zeros;
+        self.reserved = Some(end + zeros);
         if let Err(error) = self.file.reserve(usize_of(zeros)) {
-            self.reserved = 0;
             tracing::debug!(%error, segment = segment.0, "cannot reserve space for the log");
+            self.give_back();
         }
     }
 
-    /// Gives back what is reserved. That it stays is no failure: zeros behind the end mean nothing.
+    /// Gives back what is reserved, and reserves no more in this segment. That it stays is no failure: zeros behind the
+    /// end mean nothing.
     pub fn give_back(&mut self) {
-        if self.reserved > self.end.length
+        if self.reserved.take().is_some_and(|reserved| reserved > self.end.length)
             && let Err(error) = self.file.give_back()
         {
             tracing::debug!(%error, segment = self.end.segment.0, "cannot give back the space reserved for the log");
         }
-        self.reserved = 0;
     }
 
     /// Takes a half-written group back, so that its records can never be found.
@@ -193,7 +193,7 @@ impl Wal {
             return Ok(());
         }
         let path = path::wal(self.end.segment);
-        self.reserved = 0;
+        self.reserved = Some(0);
         self.file = self.disk.append(&path, self.end.length).map_err(at("cut", &path))?;
         self.file.sync().map_err(at("sync", &path))
     }
@@ -219,7 +219,7 @@ impl Wal {
         }
         self.sealed.push(Sealed { id: self.end.segment, max_seq: self.last_seq });
         self.file = file;
-        self.reserved = 0;
+        self.reserved = Some(0);
         self.end = LogEnd { segment: next, length: SEGMENT_HEADER_BYTES };
         Ok(())
     }

@@ -6,9 +6,13 @@
 //! place where the log breaks off.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::disk::api::{Disk, at};
+use crate::disk::map::read_whole;
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::id::{Digest, ManifestId, NUMBER_LIMIT, SeqNo, WalId};
@@ -25,7 +29,7 @@ pub struct TornTail {
     pub path: String,
     /// Where the tail starts: at a record that is not whole.
     pub offset: u64,
-    /// Its bytes.
+    /// Its bytes, without the zeros at the end, which cannot be told from reserved space.
     pub bytes: u64,
     /// Records behind that one that are whole: they belong to its sync group, so they were not acknowledged either.
     pub records: u64,
@@ -117,6 +121,20 @@ pub fn replay(
     Ok(replay.found)
 }
 
+/// The bytes of a segment: read and not mapped, because the last one is written and cut while others look at it.
+///
+/// # Errors
+/// [`Damage::Missing`]; the disk's.
+pub fn read_segment(disk: &dyn Disk, path: &str) -> Result<Bytes> {
+    let file = disk.open(path).map_err(|error| {
+        if error.kind() == ErrorKind::NotFound {
+            return Error::corrupt(path, Damage::Missing);
+        }
+        at("open", path)(error)
+    })?;
+    read_whole(&*file).map_err(at("read", path))
+}
+
 struct Replay<'a> {
     disk: &'a Arc<dyn Disk>,
     database: u128,
@@ -128,7 +146,7 @@ impl Replay<'_> {
     /// Reads one segment; returns the next one if this one is sealed.
     fn segment(&mut self, id: WalId, visit: &mut Visit<'_>) -> Result<Option<WalId>> {
         let path = path::wal(id);
-        let bytes = self.read(&path)?;
+        let bytes = read_segment(&**self.disk, &path)?;
         check_segment_header(&path, &bytes, id, self.database)?;
         let mut offset = SEGMENT_HEADER_BYTES;
         let mut next = None;
@@ -158,20 +176,6 @@ impl Replay<'_> {
             }
             None => self.check_end().map(|()| None),
         }
-    }
-
-    fn read(&self, path: &str) -> Result<bytes::Bytes> {
-        let file = self.disk.open(path).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound {
-                return Error::corrupt(path, Damage::Missing);
-            }
-            at("open", path)(error)
-        })?;
-        let length = usize::try_from(file.len())
-            .map_err(|_| Error::corrupt(path, Damage::Field { field: "length", value: file.len() }))?;
-        let mut bytes = vec![0; length];
-        file.read_at(0, &mut bytes).map_err(at("read", path))?;
-        Ok(bytes.into())
     }
 
     /// Takes one record; returns the next segment if it seals this one.

@@ -15,6 +15,7 @@ use rustling_engine::backup::file::BackupOptions;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::local::LocalDisk;
+use rustling_engine::disk::path;
 use rustling_engine::error::{Error, Result};
 use tempfile::TempDir;
 
@@ -157,6 +158,22 @@ fn a_backup_that_took_the_place_of_a_database_keeps_what_that_would_remove() {
     drop(reader);
     assert!(matches!(old.close(), Err(Error::Poisoned { .. })));
     assert_eq!(contents(&open(&folder).unwrap()).unwrap(), model);
+}
+
+/// Another process may write to the log by now.
+#[test]
+fn a_database_whose_lock_was_removed_cuts_nothing_off_its_log() {
+    let folder = TempDir::new().unwrap();
+    let db = open(folder.path()).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    db.write(&write_batch(&[("t", 1, Some("x".to_owned()))])).unwrap();
+    let log = folder.path().join(path::wal(db.report().wal_end.segment));
+    let length = || std::fs::metadata(&log).unwrap().len();
+    let reserved = length();
+    assert!(reserved > db.report().wal_end.length);
+    std::fs::remove_file(folder.path().join("LOCK")).unwrap();
+    assert!(matches!(db.close(), Err(Error::Poisoned { .. })));
+    assert_eq!(length(), reserved);
 }
 
 /// The process goes on in a folder that nobody finds any more, while its name leads to nothing or another database.

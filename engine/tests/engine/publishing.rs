@@ -10,6 +10,7 @@ use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path::{self, RunFile};
+use rustling_engine::disk::sim::{Effect, Failure, Fault, Operation, SimDisk};
 use rustling_engine::error::{Damage, Error};
 use rustling_engine::id::{Digest, ManifestId, SeqNo, WalId};
 use rustling_engine::rows::change::WriteBatch;
@@ -208,6 +209,35 @@ fn small_writes_fill_space_that_was_reserved_in_the_log_and_large_ones_extend_it
     assert!(db.open_report().torn.is_none(), "{}", db.open_report());
     assert_eq!(contents(&db).unwrap(), before);
     assert_eq!((before["t"].len(), &before["t"][&100]), (102, &large));
+}
+
+#[test]
+fn a_segment_for_which_there_was_no_space_to_reserve_takes_no_more_than_its_records() {
+    let (full, broken) = (Failure::Kind(io::ErrorKind::StorageFull), Failure::Errno(5));
+    let faults = [(full, Effect::Short), (full, Effect::Before), (broken, Effect::After)];
+    for (failure, effect) in faults {
+        let run = |sim: &SimDisk| {
+            let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+            let options = Options { wal_segment_bytes: 1 << 20, ..small_options() };
+            let db = Database::open(disk.clone(), options).unwrap();
+            db.create_table("t", &schema(), &["k"]).unwrap();
+            for key in 0..3 {
+                write(&db, "t", key);
+            }
+            (db.report().wal_end.length, disk.open(&path::wal(WalId(1))).unwrap().len())
+        };
+        let reserves = |sim: &SimDisk| {
+            let calls = sim.calls().into_iter().enumerate();
+            calls.filter(|(_, call)| call.operation == Operation::Reserve).map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        let sound = SimDisk::new();
+        let (end, length) = run(&sound);
+        assert!(length > end, "{length} bytes, {end} of them records");
+        let sim = SimDisk::new();
+        sim.fail_at(reserves(&sound)[0], Fault { failure, effect });
+        assert_eq!(run(&sim), (end, end), "{failure:?}, {effect:?}");
+        assert_eq!(reserves(&sim), reserves(&sound), "it is tried once");
+    }
 }
 
 #[test]

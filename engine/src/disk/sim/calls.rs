@@ -160,10 +160,11 @@ impl WriteFile for SimWriteFile {
     }
 
     fn give_back(&mut self) -> io::Result<()> {
-        let (inode, length) = (self.inode.id(), self.end);
         self.disk.call(Operation::GiveBack, &self.path, |state| {
-            self.inode.truncate(length);
-            state.journal.push(Change::Truncate { inode, length });
+            if self.inode.len() > self.end {
+                self.inode.truncate(self.end);
+                state.journal.push(Change::Truncate { inode: self.inode.id(), length: self.end });
+            }
             Ok(())
         })
     }

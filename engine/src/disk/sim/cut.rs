@@ -44,23 +44,23 @@ impl fmt::Display for NameCut {
 pub enum DataCut {
     /// The first ones.
     First(usize),
-    /// The ones before `index`, and of the append at `index` the first `bytes`.
+    /// The ones before `index`, and of the write at `index` the first `bytes`.
     Torn {
-        /// The torn append.
+        /// The torn write.
         index: usize,
         /// What there is of it.
         bytes: usize,
     },
-    /// The ones before the index, and zeros instead of the append at the index.
+    /// The ones before the index, and zeros instead of the write at the index.
     Zeros(usize),
-    /// The ones before `index`, and the append at `index` without some sectors, which are zeros or what was there.
+    /// The ones before `index`, and the write at `index` without some sectors, which are zeros or what was there.
     Sectors {
-        /// The append.
+        /// The write.
         index: usize,
         /// The sectors that it lacks: a bit for each, again from the lowest one on after 64.
         lost: u64,
     },
-    /// All but the one at this index; where it was an append, zeros fill the hole.
+    /// All but the one at this index; where it was a write behind the end, zeros fill the hole.
     AllBut(usize),
 }
 

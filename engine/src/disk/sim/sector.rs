@@ -1,19 +1,19 @@
-//! Sectors, the unit in which a disk keeps or loses the bytes of an append.
+//! Sectors, the unit in which a disk keeps or loses the bytes of a write.
 //!
-//! In: where an append lies in its file. Out: where to cut it, which sectors to lose. Invariants: sectors count from the
-//! start of the file, so the first and the last of an append may be partial.
+//! In: where a write lies in its file. Out: where to cut it, which sectors to lose. Invariants: sectors count from the
+//! start of the file, so the first and the last of a write may be partial.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const SECTOR: usize = 512;
 
-/// Where the first sector ends in an append that lies in several.
+/// Where the first sector ends in a write that lies in several.
 pub(super) fn sector_cut(offset: usize, length: usize) -> Option<usize> {
     let rest = SECTOR - offset % SECTOR;
     (rest < length).then_some(rest)
 }
 
-/// Some sets of sectors that may be lost of an append while those behind them are there: the first alone, and two that
+/// Some sets of sectors that may be lost of a write while those behind them are there: the first alone, and two that
 /// offset and length choose. A bit stands for a sector, from the lowest on and again after 64.
 pub(super) fn lost_sectors(offset: usize, length: usize) -> impl Iterator<Item = u64> {
     let count = sector_cut(offset, length).map_or(1, |first| 1 + (length - first).div_ceil(SECTOR));
