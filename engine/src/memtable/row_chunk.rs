@@ -68,7 +68,14 @@ impl RowChunk {
     /// # Errors
     /// Arrow's, where a row cannot be encoded.
     pub fn insert(&self, seq: SeqNo, changes: &SortedChanges) -> Result<()> {
-        let rows = self.form.encode(&changes.batch)?;
+        let made;
+        let rows = match &changes.encoded {
+            Some(rows) => rows,
+            None => {
+                made = self.form.encode(&changes.batch)?;
+                &made
+            }
+        };
         for (index, key) in changes.keys.iter().enumerate() {
             let row: Option<Box<[u8]>> = match changes.rows[index] {
                 DELETED => None,
@@ -132,7 +139,7 @@ impl RowChunk {
         }
         let encoded: Vec<&[u8]> = encoded.iter().filter_map(|entry| entry.value().as_deref()).collect();
         let batch = self.form.decode(encoded.into_iter()).map_err(|damage| Error::corrupt("memory", damage))?;
-        Ok(SortedChanges { keys, rows, batch })
+        Ok(SortedChanges { keys, rows, batch, encoded: None })
     }
 
     /// As [`RowChunk::sorted`] of a chunk to which nothing is added any more, at or behind its last change; computed

@@ -18,6 +18,7 @@ use crate::rows::canonical::{batch_bytes, canonicalize_keys, compact, kept_bytes
 use crate::rows::encoding::{encoded_as, is_same_but_encoding};
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
+use crate::rows::row_form::{EncodedRows, RowForm};
 use crate::rows::schema::TableSchema;
 
 /// Log and memtables take the rows of up to so many changes one by one, as bytes; of more as a batch.
@@ -98,6 +99,8 @@ pub struct SortedChanges {
     pub rows: Vec<u32>,
     /// New rows, stored columns, in any order; rows that no key points to are superseded.
     pub batch: RecordBatch,
+    /// The same rows in row form where they are few, for the log and the memtable, once somebody made it.
+    pub encoded: Option<EncodedRows>,
 }
 
 impl SortedChanges {
@@ -134,6 +137,8 @@ pub struct TableRef<'a> {
     pub schema: &'a TableSchema,
     /// Its key encoding.
     pub codec: &'a KeyCodec,
+    /// The form of its rows.
+    pub form: &'a RowForm,
 }
 
 /// Checks, keys and sorts the changes to one table, which are given in the order they were made. `row_ids` hands out
@@ -182,9 +187,11 @@ pub fn prepare(
     };
     let (kept, absent) = last_changes(table, &all, &operations)?;
     let rows = kept.iter().map(|index| rows[*index as usize]).collect();
-    let mut changes = drop_superseded(SortedChanges { keys: all.take(&kept), rows, batch })?;
+    let mut changes = drop_superseded(SortedChanges { keys: all.take(&kept), rows, batch, encoded: None })?;
     if changes.keys.len() > ROW_FORM_ROWS_MAX {
         changes.batch = compact(changes.batch)?;
+    } else {
+        changes.encoded = Some(table.form.encode(&changes.batch)?);
     }
     Ok(TableChanges { table: table.id, changes, absent })
 }
@@ -258,13 +265,12 @@ fn fitting_columns(table: &str, expected: &Schema, batch: &RecordBatch) -> Resul
 }
 
 fn check_nulls(table: TableRef<'_>, expected: &Schema, batch: &RecordBatch) -> Result<()> {
-    let key = table.schema.key_names();
     for (field, column) in expected.fields().iter().zip(batch.columns()) {
         if !field.is_nullable()
             && let Some(nulls) = column.logical_nulls()
             && let Some(row) = nulls.iter().position(|valid| !valid)
         {
-            let key = key.contains(&field.name().as_str());
+            let key = table.schema.key_names().contains(&field.name().as_str());
             return Err(Error::NullValue { table: table.name.to_owned(), column: field.name().clone(), row, key });
         }
     }
@@ -317,7 +323,7 @@ fn drop_superseded(changes: SortedChanges) -> Result<SortedChanges> {
             next - 1
         })
         .collect();
-    Ok(SortedChanges { keys: changes.keys, rows, batch })
+    Ok(SortedChanges { rows, batch, ..changes })
 }
 
 #[cfg(test)]
@@ -331,6 +337,7 @@ mod tests {
     struct Fixture {
         schema: TableSchema,
         codec: KeyCodec,
+        form: RowForm,
     }
 
     impl Fixture {
@@ -338,11 +345,13 @@ mod tests {
             let fields = vec![Field::new("k", DataType::Int64, true), Field::new("v", DataType::Utf8, true)];
             let schema = TableSchema::new("t", &Schema::new(fields), key).unwrap();
             let codec = KeyCodec::new("t", &schema).unwrap();
-            Self { schema, codec }
+            let form = RowForm::new(schema.stored().clone()).unwrap();
+            Self { schema, codec, form }
         }
 
         fn prepare(&self, changes: &[(Operation, RecordBatch)]) -> Result<TableChanges> {
-            let table = TableRef { id: TableId(1), name: "t", schema: &self.schema, codec: &self.codec };
+            let Self { schema, codec, form } = self;
+            let table = TableRef { id: TableId(1), name: "t", schema, codec, form };
             let changes: Vec<_> = changes.iter().map(|(operation, batch)| (*operation, batch)).collect();
             prepare(table, &changes, |_| 100)
         }
@@ -357,8 +366,8 @@ mod tests {
         let columns: Vec<(String, ArrayRef)> = (0..16).map(|index| (format!("c{index}"), column(index))).collect();
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let schema = TableSchema::new("t", &batch.schema(), &["c0"]).unwrap();
-        let table =
-            TableRef { id: TableId(1), name: "t", schema: &schema, codec: &KeyCodec::new("t", &schema).unwrap() };
+        let (codec, form) = (KeyCodec::new("t", &schema).unwrap(), RowForm::new(schema.stored().clone()).unwrap());
+        let table = TableRef { id: TableId(1), name: "t", schema: &schema, codec: &codec, form: &form };
         let changes = prepare(table, &[(Operation::Upsert, &batch)], |_| 0).unwrap().changes;
         let (needed, counted) = (batch_bytes(&batch), changes.size_bytes());
         assert!(counted >= needed && counted < 2 * needed, "{counted} bytes for {needed}");

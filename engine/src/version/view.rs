@@ -38,7 +38,8 @@ pub struct TableView {
 impl TableView {
     /// What preparing changes needs to know.
     pub fn reference(&self) -> TableRef<'_> {
-        TableRef { id: self.id, name: &self.name, schema: &self.schema, codec: &self.codec }
+        let (schema, codec, form) = (&*self.schema, &*self.codec, self.active().form());
+        TableRef { id: self.id, name: &self.name, schema, codec, form }
     }
 
     /// The memtable that takes writes.

@@ -11,7 +11,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use crate::error::{Damage, Result};
 use crate::id::{Digest, ManifestId, SchemaId, TableId, WalId};
-use crate::rows::change::{DELETED, ROW_FORM_ROWS_MAX, SortedChanges, TableChanges};
+use crate::rows::change::{DELETED, SortedChanges, TableChanges};
 use crate::rows::ipc::{Stream, read_batch};
 use crate::rows::keys::Keys;
 use crate::rows::row_form::RowForm;
@@ -39,13 +39,11 @@ pub struct RawChanges<'a> {
 pub fn write_changes(body: &mut Vec<u8>, schema: &TableSchema, part: &TableChanges) -> Result<()> {
     body.extend_from_slice(&part.table.0.to_le_bytes());
     body.extend_from_slice(&schema.id().0.to_le_bytes());
-    let small = part.changes.keys.len() <= ROW_FORM_ROWS_MAX;
-    body.extend_from_slice(&[if small { ROW_FORM } else { COLUMN_FORM }, 0, 0, 0]);
+    let form = if part.changes.encoded.is_some() { ROW_FORM } else { COLUMN_FORM };
+    body.extend_from_slice(&[form, 0, 0, 0]);
     let rows_at = start_section(body);
-    if small {
-        for row in RowForm::new(schema.stored().clone())?.encode(&part.changes.batch)?.iter() {
-            write_slice(body, row);
-        }
+    if let Some(rows) = &part.changes.encoded {
+        rows.iter().for_each(|row| write_slice(body, row));
     } else if part.changes.batch.num_rows() > 0 {
         let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
         let mut writer = StreamWriter::try_new_with_options(&mut *body, schema.stored(), options)?;
@@ -124,7 +122,7 @@ impl RawChanges<'_> {
             return Err(Damage::KeyOrder { row: row as u64 });
         }
         let rows = order.iter().map(|row| if (*row as usize) < live { *row } else { DELETED }).collect();
-        Ok(SortedChanges { keys: sorted, rows, batch })
+        Ok(SortedChanges { keys: sorted, rows, batch, encoded: None })
     }
 }
 

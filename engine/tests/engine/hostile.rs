@@ -15,6 +15,7 @@ use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::{SortedChanges, TableChanges, WriteBatch};
 use rustling_engine::rows::key::KEY_BYTES_MAX;
 use rustling_engine::rows::keys::Keys;
+use rustling_engine::rows::row_form::RowForm;
 use rustling_engine::rows::schema::TableSchema;
 use rustling_engine::sst::meta::{DeletesMeta, FileMeta, KeyRange, SstMeta};
 use rustling_engine::version::manifest::Manifest;
@@ -53,7 +54,8 @@ fn append(disk: &Arc<dyn Disk>, table: &str, seq: u64, columns: Vec<ArrayRef>) {
     let batch = RecordBatch::try_new(schema.stored().clone(), columns).unwrap();
     let mut keys = Keys::new(None);
     keys.push(b"the log holds the rows alone");
-    let changes = SortedChanges { keys, rows: vec![0], batch };
+    let encoded = Some(RowForm::new(schema.stored().clone()).unwrap().encode(&batch).unwrap());
+    let changes = SortedChanges { keys, rows: vec![0], batch, encoded };
     let table = TableId(if table == "notes" { 1 } else { 2 });
     let mut body = Vec::new();
     write_changes(&mut body, &schema, &TableChanges { table, changes, absent: Keys::new(None) }).unwrap();

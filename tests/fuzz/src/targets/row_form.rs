@@ -116,7 +116,7 @@ fn stream_of(table: &Table) -> Result<Vec<u8>> {
     let batch = stored(table, 0..1100)?;
     let keys = table.codec.encode_batch(&batch)?;
     let order = keys.sort_order();
-    let changes = SortedChanges { keys: keys.take(&order), rows: order, batch };
+    let changes = SortedChanges { keys: keys.take(&order), rows: order, batch, encoded: None };
     let mut body = Vec::new();
     let absent = Keys::new(table.codec.width());
     write_changes(&mut body, &table.schema, &TableChanges { table: TableId(1), changes, absent })?;
