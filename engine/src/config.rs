@@ -26,7 +26,8 @@ pub struct Options {
     /// Memory that the engine may use, in bytes (default 256 MiB): memtables and write batches on their way into them
     /// (half; then writers wait), the rows that a load sorts (then it spills), and row groups that are encoded (three of
     /// [`Options::row_group_bytes`] for each run that is written). Of what readers keep, the footers of runs have a sixteenth,
-    /// and the rows and the decoded values that lookups by key find again as much each.
+    /// and the rows and the decoded values that lookups by key find again as much each; rows have besides what memtables
+    /// leave of their half.
     /// Not counted, because they depend on the data and not on its amount: a batch of each run that a scan merges, a
     /// single row however large, memtables that snapshots keep (another quarter), the fences of key indexes.
     pub memory_bytes: usize,
@@ -62,7 +63,7 @@ pub struct Options {
 pub struct KeptBytes {
     /// Of decoded footers.
     pub footers: usize,
-    /// Of rows that were looked up.
+    /// Of rows that were looked up, until [`Options::kept_row_bytes`] says more.
     pub rows: usize,
     /// Of decoded values around them.
     pub values: usize,
@@ -119,6 +120,13 @@ impl Options {
     pub fn kept_bytes(&self) -> KeptBytes {
         let part = self.memory_bytes / 16;
         KeptBytes { footers: part, rows: part, values: part }
+    }
+
+    /// Bytes of the rows that are kept while memtables, and write batches on their way into them, take so many: a
+    /// sixteenth of the memory, and what those leave of their half, in steps of a sixty-fourth of the memory.
+    pub fn kept_row_bytes(&self, written: usize) -> usize {
+        let (left, step) = ((self.memory_bytes / 2).saturating_sub(written), (self.memory_bytes / 64).max(1));
+        self.memory_bytes / 16 + left / step * step
     }
 
     /// Bytes that a merge of runs may hold of them at one time: an eighth of the memory, unless two runs need more.

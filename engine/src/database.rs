@@ -88,6 +88,7 @@ impl Database {
         let background = options.background;
         let (state, report) = open(disk, options)?;
         let state = Arc::new(state);
+        state.share_memory();
         let threads = if background { Some(Threads::start(&state)?) } else { None };
         state.work.raise();
         Ok(Self { state, threads: Mutex::new(threads), closing: Mutex::new(()), report })
@@ -355,7 +356,10 @@ impl Database {
         } else {
             publish(&self.state, VersionEdit::Checkpoint)
         };
-        locked(&self.state.writer).wal.give_back();
+        // Not in somebody else's log: the folder may be another one by now.
+        if recorded.is_ok() && self.state.check_open().is_ok() && self.state.check_in_place().is_ok() {
+            locked(&self.state.writer).wal.give_back();
+        }
         self.state.closed.store(true, Ordering::Release);
         locked(&self.state.lock).take();
         recorded

@@ -81,6 +81,7 @@ pub fn publish(state: &State, mut edit: VersionEdit) -> Result<()> {
     let before = std::mem::replace(&mut *publisher, Publisher { manifest, digest });
     let tables = deletions.keep();
     state.change_current(|current| apply(current, &edit, &tables));
+    state.share_memory();
     forget_files(state, &view, &tables);
     drop(publisher);
     remove_manifest(state, before.manifest.id);

@@ -380,7 +380,15 @@ impl State {
             return None;
         }
         *pending += bytes;
+        self.store.keep_rows(self.options.kept_row_bytes(memtables + *pending));
         Some(PendingBytes { bytes, total: self.pending_bytes.clone(), progress: self.progress.clone() })
+    }
+
+    /// Gives the rows that lookups keep what memtables, and write batches on their way into them, leave of their memory.
+    pub fn share_memory(&self) {
+        let pending = locked(&self.pending_bytes);
+        let written = self.current().view.memtable_bytes() + *pending;
+        self.store.keep_rows(self.options.kept_row_bytes(written));
     }
 
     /// A run id that was never given out.

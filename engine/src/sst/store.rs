@@ -7,7 +7,7 @@
 //! and their ids are never given again, so what is kept is never stale.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use quick_cache::Weighter;
@@ -18,6 +18,7 @@ use crate::disk::api::Disk;
 use crate::error::Result;
 use crate::sst::kept::{KeptRows, Pieces, kept_rows, pieces};
 use crate::sst::meta::FileId;
+use crate::sync::Mutex;
 
 /// Bytes in memory of a column's Arrow field and its place in the decoder, about.
 const FIELD_BYTES: usize = 512;
@@ -29,6 +30,8 @@ pub struct Store {
     disk: Arc<dyn Disk>,
     footers: Cache<FileId, ArrowReaderMetadata, FooterBytes>,
     rows: KeptRows,
+    /// Bytes of rows that are kept at most.
+    row_bytes: Mutex<usize>,
     pieces: Pieces,
 }
 
@@ -36,7 +39,8 @@ impl Store {
     /// The files on a disk.
     pub fn new(disk: Arc<dyn Disk>, kept: KeptBytes) -> Arc<Self> {
         let footers = Cache::with_weighter(FOOTERS, kept.footers as u64, FooterBytes);
-        Arc::new(Self { disk, footers, rows: kept_rows(kept.rows), pieces: pieces(kept.values) })
+        let (rows, row_bytes) = (kept_rows(kept.rows), Mutex::new(kept.rows));
+        Arc::new(Self { disk, footers, rows, row_bytes, pieces: pieces(kept.values) })
     }
 
     /// The disk.
@@ -64,6 +68,14 @@ impl Store {
     /// The rows that are kept.
     pub fn rows(&self) -> &KeptRows {
         &self.rows
+    }
+
+    /// Keeps so many bytes of rows from now on; what there is beyond goes at once, what is used least first.
+    pub fn keep_rows(&self, bytes: usize) {
+        let mut row_bytes = self.row_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *row_bytes, bytes) != bytes {
+            self.rows.set_capacity(bytes as u64);
+        }
     }
 
     /// The values that are kept.
