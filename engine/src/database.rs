@@ -356,8 +356,8 @@ impl Database {
         } else {
             publish(&self.state, VersionEdit::Checkpoint)
         };
-        // Not in somebody else's log: the folder may be another one by now.
-        if recorded.is_ok() && self.state.check_open().is_ok() && self.state.check_in_place().is_ok() {
+        // Not after a failed sync, and not in somebody else's log: the folder may be another one by now.
+        if self.state.check_open().is_ok() && self.state.check_in_place().is_ok() {
             locked(&self.state.writer).wal.give_back();
         }
         self.state.closed.store(true, Ordering::Release);

@@ -214,14 +214,12 @@ impl Simulation {
     /// What a version asks of its runs, of those that are new since an id.
     fn check(&self, first: u64) {
         let shapes: Vec<RunShape> = self.runs.iter().map(SimulatedRun::shape).collect();
-        let is_new = |index: &usize| self.runs[*index].id >= first;
-        for (newer, older) in (0..shapes.len()).filter(is_new).flat_map(|new| {
-            let others = (0..shapes.len()).filter(move |other| *other != new);
-            others.map(move |other| (new.min(other), new.max(other)))
-        }) {
-            let (newer, older) = (&shapes[newer], &shapes[older]);
-            let disjoint = newer.keys.as_ref().zip(older.keys.as_ref()).is_none_or(|(a, b)| !a.overlaps(b));
-            assert!(disjoint || older.seqs.last < newer.seqs.first, "{newer:?} overlaps {older:?}");
+        for new in (0..shapes.len()).filter(|index| self.runs[*index].id >= first) {
+            for other in (0..shapes.len()).filter(|other| *other != new) {
+                let (newer, older) = (&shapes[new.min(other)], &shapes[new.max(other)]);
+                let disjoint = newer.keys.as_ref().zip(older.keys.as_ref()).is_none_or(|(a, b)| !a.overlaps(b));
+                assert!(disjoint || older.seqs.last < newer.seqs.first, "{newer:?} overlaps {older:?}");
+            }
         }
     }
 

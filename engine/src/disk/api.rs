@@ -4,8 +4,8 @@
 //! [`crate::disk::path`]); anything else is `InvalidInput`. Out: plain `std::io` results; the caller adds operation and path.
 //! Invariants: what a crash leaves is what was synced. Bytes of a file survive after [`WriteFile::sync`]; a name made,
 //! linked, renamed or removed survives after [`Disk::sync_dir`] of its folder; neither implies the other. A file is
-//! never changed once it was linked or renamed to its final name, WAL segments excepted: what is appended
-//! to the last one takes the place of zeros that were reserved, or lies behind its end; what is not needed is cut off.
+//! never changed once it was linked or renamed to its final name, WAL segments excepted: what is appended to the last one
+//! takes the place of zeros that were reserved, or lies behind its end; what is not needed is cut off.
 
 use std::fmt::Debug;
 use std::io;

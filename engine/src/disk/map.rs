@@ -23,7 +23,7 @@ use crate::disk::api::ReadFile;
 pub(crate) fn map_whole(file: &impl AsFd, length: usize) -> io::Result<Bytes> {
     // SAFETY: a `&[u8]` must not change while it lives, and every byte of it must be there.
     // - No change: only files that have their final name are mapped, and such a file is never written or cut again (the
-    //   invariant of `disk::api`; WAL segments, which grow, are read and not mapped). One process writes, by its lock.
+    //   invariant of `disk::api`; WAL segments, which grow and are cut, are read and not mapped). One process writes, by its lock.
     // - Presence: the caller has seen `length` bytes in the file, and it never shrinks. A removed file keeps its bytes
     //   for as long as it is mapped.
     // - Life: the mapping does not need the descriptor, and `Bytes` owns the mapping.

@@ -150,10 +150,7 @@ impl Wal {
         self.syncs += 1;
         let synced = if makes(SeededFault::AckBeforeSync) { Ok(()) } else { self.file.sync() };
         let poisoned = !makes(SeededFault::SyncFailureForgiven);
-        synced.map_err(|error| {
-            self.reserved = None;
-            CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned }
-        })?;
+        synced.map_err(|error| CommitFailure { error: Box::new(at("sync", &path)(error)), poisoned })?;
         self.end.length += group.len() as u64;
         self.group = group;
         self.group.clear();

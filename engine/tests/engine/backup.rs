@@ -19,6 +19,7 @@ use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path;
 use rustling_engine::disk::sim::{Effect, Failure, Fault, Operation, SimDisk};
 use rustling_engine::error::{Damage, Error, ErrorKind, Result};
+use rustling_engine::id::WalId;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::version::manifest::Manifest;
 
@@ -375,6 +376,9 @@ fn a_closed_database_is_copied_with_what_is_in_its_log_and_not_changed() {
     let report = begin("db", "backup").unwrap().finish().unwrap();
     assert_eq!(report.torn.as_ref().unwrap().bytes, 28, "{report:?}");
     assert_eq!(files(&folder.path().join("db")), before);
+    let copied = files(&folder.path().join("backup"));
+    let (log, _) = &copied[Path::new(&path::wal(WalId(1)))];
+    assert!(log.len() < 200, "space is reserved in a log that nobody writes to: {} bytes", log.len());
     assert_eq!(held(local(&folder.path().join("backup"))), model);
     begin("backup", "restored").unwrap().finish().unwrap();
     let mut restored = open(local(&folder.path().join("restored"))).unwrap();

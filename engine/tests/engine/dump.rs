@@ -6,8 +6,9 @@ use std::sync::Arc;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::disk::path;
 use rustling_engine::dump::{Found, dump_keys, dump_manifest, dump_sst, dump_wal};
-use rustling_engine::id::RunId;
+use rustling_engine::id::{RunId, WalId};
 use rustling_engine::rows::change::WriteBatch;
 
 use crate::fixture::{keys, rows, schema, small_options};
@@ -81,6 +82,25 @@ fn a_sound_database_is_shown_without_damage() {
         assert!(lines.iter().any(|line| line.starts_with(part)), "{part}: {lines:#?}");
     }
     assert_eq!(files(&*disk), before, "nothing is changed");
+}
+
+#[test]
+fn zeros_behind_the_last_record_are_reserved_space_and_behind_a_sealed_one_damage() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = Database::open(disk.clone(), small_options()).unwrap();
+    db.create_table("a", &schema(), &["k"]).unwrap();
+    for key in 0..12 {
+        db.write(WriteBatch::new().upsert("a", rows(&[(key, format!("value {key}"))]))).unwrap();
+    }
+    drop(db);
+    let (lines, damage) = dump(&disk, &[]);
+    assert_eq!(damage, Vec::<String>::new());
+    assert!(lines.last().unwrap().ends_with("bytes are reserved"), "{lines:#?}");
+    let sealed = path::wal(WalId(1));
+    let length = disk.open(&sealed).unwrap().len();
+    disk.append(&sealed, length).unwrap().append(&[0; 8]).unwrap();
+    let (_, damage) = dump(&disk, &[]);
+    assert!(matches!(&*damage, [text] if text.starts_with(&sealed)), "{damage:?}");
 }
 
 #[test]

@@ -7,9 +7,9 @@
 //! name, syncing a folder makes its names durable and no bytes, and of what was not synced any part may be there. Of
 //! the names not synced, an image has the first `k`, for every `k`, or all but one. Of the bytes not synced, it has
 //! none, or all, with one file at a time varied over the first `k` writes (appends and reservations), the last of them
-//! whole, torn, zeros or without some of its sectors, and all writes but one; and some images in which two files are cut differently. A
-//! rename within a folder is atomic; between folders it is a new name and a lost one. After a process was killed
-//! ([`SimDisk::restarted`]) all this is pending still.
+//! whole, torn, zeros or without some of its sectors, and all writes but one; and some images in which two files are cut
+//! differently. A rename within a folder is atomic; between folders it is a new name and a lost one. After a process was
+//! killed ([`SimDisk::restarted`]) all this is pending still.
 //!
 //! ```
 //! use rustling_engine::disk::api::Disk;
