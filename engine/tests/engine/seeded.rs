@@ -16,7 +16,8 @@ const MEANWHILE: &str = "compaction::what_comes_at_any_call_of_a_compaction_supe
 const DELETED: &str = "delete_where::what_is_written_while_a_delete_looks_for_rows_counts";
 const ENDS: &str = "delete_where::a_delete_ends_though_rows_come_whenever_it_looks";
 const VECTORS: &str = "damage::repair::deletion_vectors_that_are_whole_but_wrong_are_noticed_and_found_again";
-const THREADS: &str = "threads::promises::of_many_inserts_of_one_key_exactly_one_succeeds";
+const INSERTS: &str =
+    "threads::closing::an_insert_is_checked_against_the_groups_before_its_own_and_the_batches_before_it";
 const BITS: &str = "damage::bits::every_bit_of_a_closed_database_is_watched_over";
 const KILLED: &str =
     "damage::killed::a_flipped_bit_in_the_log_of_a_killed_database_is_damage_unless_nothing_shows_that_it_was_durable";
@@ -63,7 +64,7 @@ fn check_for(fault: SeededFault) -> &'static str {
         SeededFault::CatchUpSkipped => MEANWHILE,
         SeededFault::VectorsNotCompared => VECTORS,
         SeededFault::CompactionForgetsDeletes => COMPACTION,
-        SeededFault::InsertNotCheckedAgain => THREADS,
+        SeededFault::InsertNotCheckedAgain => INSERTS,
         SeededFault::EveryDamageIsATornTail => KILLED,
         SeededFault::RecordChecksumIgnored | SeededFault::BlockChecksumIgnored => BITS,
         SeededFault::ManifestNotAnnounced => OLDER_MANIFEST,

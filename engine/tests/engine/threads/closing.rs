@@ -12,39 +12,70 @@ use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error;
 use rustling_engine::recover::open;
 use rustling_engine::rows::change::WriteBatch;
+use rustling_engine::state::State;
 
 use crate::fixture::{keys, rows, schema};
 use crate::hooked::{Call, HookedDisk};
 
-/// It was answered while the batch that it met in its group was not visible yet, so that its writer did not find the
-/// key it was refused for.
-#[test]
-fn an_insert_that_is_refused_finds_the_row_it_was_refused_for() {
+/// A closed database with an empty table, opened without threads.
+fn state_without_threads() -> Arc<State> {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let options = Options { background: false, ..Options::default() };
     let db = Database::open(disk.clone(), options.clone()).unwrap();
     db.create_table("t", &schema(), &["k"]).unwrap();
     db.close().unwrap();
     drop(db);
-    let state = Arc::new(open(disk, options).unwrap().0);
+    Arc::new(open(disk, options).unwrap().0)
+}
+
+fn pending(state: &State, batch: &WriteBatch, done: Done) -> Pending {
+    let memory = Arc::new(state.reserve(0).unwrap());
+    Pending { batch: prepare_batch(state, batch, memory).unwrap(), done }
+}
+
+/// It was answered while the batch that it met in its group was not visible yet, so that its writer did not find the
+/// key it was refused for.
+#[test]
+fn an_insert_that_is_refused_finds_the_row_it_was_refused_for() {
+    let state = state_without_threads();
     let answers = Arc::new(Mutex::new(Vec::new()));
-    let pending = |value: &str| {
-        let memory = Arc::new(state.reserve(0).unwrap());
-        let batch =
-            prepare_batch(&state, WriteBatch::new().insert("t", rows(&[(7, value.to_owned())])), memory).unwrap();
-        let (state, answers) = (state.clone(), answers.clone());
-        let done: Done = Box::new(move |answer| {
-            let found = state.snapshot("t").unwrap().get(&keys(&[7])).unwrap().is_some();
+    let insert = |value: &str| {
+        let (looks, answers) = (state.clone(), answers.clone());
+        let done = move |answer| {
+            let found = looks.snapshot("t").unwrap().get(&keys(&[7])).unwrap().is_some();
             answers.lock().unwrap().push((answer, found));
-        });
-        Pending { batch, done }
+        };
+        pending(&state, WriteBatch::new().insert("t", rows(&[(7, value.to_owned())])), Box::new(done))
     };
-    let group = ["first", "second"].map(pending);
+    let group = ["first", "second"].map(insert);
     commit_group(&state, group.into());
     let answers = std::mem::take(&mut *answers.lock().unwrap());
     assert_eq!(answers.iter().filter(|(answer, _)| answer.is_ok()).count(), 1);
     assert!(answers.iter().any(|(answer, _)| matches!(answer, Err(Error::DuplicateKey { .. }))));
     assert!(answers.iter().all(|(_, found)| *found), "{answers:?}");
+}
+
+/// All batches are prepared before the first is committed, so what counts is what came since.
+#[test]
+fn an_insert_is_checked_against_the_groups_before_its_own_and_the_batches_before_it() {
+    let state = state_without_threads();
+    let (sender, answers) = channel();
+    let batch = |name: &'static str, batch: &WriteBatch| {
+        let sender = sender.clone();
+        pending(&state, batch, Box::new(move |answer| sender.send((name, answer.is_ok())).unwrap()))
+    };
+    let insert = |name, key| batch(name, WriteBatch::new().insert("t", rows(&[(key, name.to_owned())])));
+    let delete = |name, key| batch(name, WriteBatch::new().delete("t", keys(&[key])));
+    let groups = [
+        vec![insert("first", 1), insert("behind it in its group", 1), delete("gone", 2), insert("behind that", 2)],
+        vec![insert("behind its group", 1), insert("behind it, too", 2), delete("gone later", 1)],
+        vec![insert("behind the group that deletes", 1)],
+    ];
+    for group in groups {
+        commit_group(&state, group);
+    }
+    let refused: Vec<&str> = answers.try_iter().filter(|(_, accepted)| !accepted).map(|(name, _)| name).collect();
+    assert_eq!(refused, ["behind it in its group", "behind its group", "behind it, too"]);
 }
 
 /// Closing released the lock while a flush was running, which then published into a folder that another process may
