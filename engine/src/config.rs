@@ -65,8 +65,8 @@ pub struct KeptBytes {
     pub footers: usize,
     /// Of rows that were looked up, until [`Options::kept_row_bytes`] says more.
     pub rows: usize,
-    /// Of decoded values around them.
-    pub values: usize,
+    /// Of decompressed pages.
+    pub pages: usize,
 }
 
 impl Default for Options {
@@ -115,11 +115,11 @@ impl Options {
         Err(Error::TooManyColumns { table: table.to_owned(), columns, needed_mib, limit_mib })
     }
 
-    /// Bytes that are kept of runs for the next reader: of decoded footers, of rows, and of decoded values a sixteenth
-    /// of the memory each.
+    /// Bytes that are kept of runs for the next reader: of decoded footers, of rows, and of decompressed pages a
+    /// sixteenth of the memory each.
     pub fn kept_bytes(&self) -> KeptBytes {
         let part = self.memory_bytes / 16;
-        KeptBytes { footers: part, rows: part, values: part }
+        KeptBytes { footers: part, rows: part, pages: part }
     }
 
     /// Bytes of the rows that are kept while memtables, and write batches on their way into them, take so many: a

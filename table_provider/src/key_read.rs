@@ -175,8 +175,8 @@ pub struct KeyMetrics {
     pub rows_found: Count,
     keys_denied: Count,
     rows_kept: Count,
-    pieces_kept: Count,
-    pieces_decoded: Count,
+    pages_kept: Count,
+    pages_read: Count,
 }
 
 impl KeyMetrics {
@@ -188,8 +188,8 @@ impl KeyMetrics {
             rows_found: count("rows_found"),
             keys_denied: count("keys_denied"),
             rows_kept: count("rows_kept"),
-            pieces_kept: count("pieces_kept"),
-            pieces_decoded: count("pieces_decoded"),
+            pages_kept: count("pages_kept"),
+            pages_read: count("pages_read"),
         }
     }
 
@@ -198,7 +198,7 @@ impl KeyMetrics {
         let add = |count: &Count, more: u64| count.add(usize::try_from(more).unwrap_or(usize::MAX));
         add(&self.keys_denied, counts.keys_denied);
         add(&self.rows_kept, counts.rows_kept);
-        add(&self.pieces_kept, counts.pieces_kept);
-        add(&self.pieces_decoded, counts.pieces_decoded);
+        add(&self.pages_kept, counts.pages_kept);
+        add(&self.pages_read, counts.pages_read);
     }
 }

@@ -33,9 +33,9 @@ impl Run {
         emit(&json!({"kind": "open", "version": env!("CARGO_PKG_VERSION"), "settings": {
             "memory": format!("{memory_mib} MiB for everything, half of it for queries"),
             "cache": format!(
-                "{} MiB of rows, up to {} where little is in memtables, and {} MiB of decoded values within that memory; \
+                "{} MiB of rows, up to {} where little is in memtables, and {} MiB of decompressed pages within that memory; \
                  files in the page cache",
-                kept.rows >> 20, options.engine().kept_row_bytes(0) >> 20, kept.values >> 20
+                kept.rows >> 20, options.engine().kept_row_bytes(0) >> 20, kept.pages >> 20
             ),
             "durability": "the log is synced before a write returns, writers that wait together share a sync",
             "access": "Rust, in the process",

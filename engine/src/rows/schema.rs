@@ -206,7 +206,8 @@ fn can_be_key(data_type: &DataType) -> bool {
     };
     match data_type {
         Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float16 | Float32 | Float64 => true,
-        Decimal32(precision, scale) => can_be_decimal::<Decimal32Type>(*precision, *scale),
+        // Parquet's writer has eight bytes for one digit, and refuses to fill them with four.
+        Decimal32(precision, scale) => *precision > 1 && can_be_decimal::<Decimal32Type>(*precision, *scale),
         Decimal64(precision, scale) => can_be_decimal::<Decimal64Type>(*precision, *scale),
         Decimal128(precision, scale) => can_be_decimal::<Decimal128Type>(*precision, *scale),
         Decimal256(precision, scale) => can_be_decimal::<Decimal256Type>(*precision, *scale),
@@ -288,6 +289,7 @@ mod tests {
         check(&[("a", DataType::Int64)], &["b"], "no column `b`; there are: a");
         check(&[("a", DataType::Int64)], &["a", "a"], "`a` is named twice");
         check(&[("a", DataType::Null)], &[], "type Null");
+        check(&[("a", DataType::Decimal32(1, 0))], &[], "type Decimal32(1, 0)");
         check(&[("__rowid", DataType::Int64)], &[], "kept for the engine");
         let list = DataType::new_list(DataType::Int64, true);
         check(&[("a", list)], &["a"], "cannot be part of a key");

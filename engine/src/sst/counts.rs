@@ -9,17 +9,17 @@ pub struct ReadCounts {
     pub keys_denied: u64,
     /// Rows that were kept from an earlier read.
     pub rows_kept: u64,
-    /// Pieces of columns, of some hundred rows each, that were kept from an earlier read.
-    pub pieces_kept: u64,
-    /// Pieces of columns of which rows were decoded.
-    pub pieces_decoded: u64,
+    /// Pages of columns that were kept from an earlier read.
+    pub pages_kept: u64,
+    /// Pages of columns that were read.
+    pub pages_read: u64,
 }
 
 impl AddAssign for ReadCounts {
     fn add_assign(&mut self, more: Self) {
         self.keys_denied += more.keys_denied;
         self.rows_kept += more.rows_kept;
-        self.pieces_kept += more.pieces_kept;
-        self.pieces_decoded += more.pieces_decoded;
+        self.pages_kept += more.pages_kept;
+        self.pages_read += more.pages_read;
     }
 }

@@ -81,7 +81,7 @@ pub fn properties(schema: &SchemaRef, key: &[usize], sample: &RecordBatch) -> Re
 }
 
 /// Rows after which the writer looks at the size of a page: fewer than its default of 1,024 where these would be more
-/// than a page; a power of two, so that pages of whole blocks end where pieces that are kept of them do.
+/// than a page; a power of two, so that pages mostly end where batches of a scan do.
 fn rows_at_once(sample: &RecordBatch) -> usize {
     let largest = sample.columns().iter().map(|column| needed_bytes(column)).max().unwrap_or(0);
     let value_bytes = largest / sample.num_rows().max(1);

@@ -23,7 +23,7 @@ pub mod store;
 
 pub mod writer;
 
-mod page_header;
+pub mod page;
 
 pub mod rows;
 

@@ -19,7 +19,7 @@ use crate::sst::checksum::in_memory;
 use crate::sst::counts::ReadCounts;
 use crate::sst::key_index::reader::KeyIndex;
 use crate::sst::meta::{FileId, SstMeta};
-use crate::sst::page_header::check_page;
+use crate::sst::page::header::check_page;
 use crate::sst::rows::{SstRows, merged_bytes, row_bytes_max};
 use crate::sst::store::Store;
 use crate::sst::table_file::{Access, TableFile};
@@ -128,8 +128,8 @@ impl Sst {
     }
 
     /// The rows at ascending, different positions, as one batch, which holds on to nothing else. Cost: a search in memory
-    /// and a decoding for each row that is kept; of the others, per column, a search for each piece whose values are kept,
-    /// and a page that is read, decompressed and in part decoded for each that is not.
+    /// and a decoding for each row that is kept; of the others, per column, each page that has one is decompressed unless it
+    /// is kept, and decoded as far as the row.
     ///
     /// # Errors
     /// As [`Sst::rows`].

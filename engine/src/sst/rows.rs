@@ -27,7 +27,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::error::{Damage, Error, Result};
 use crate::sst::checksum::in_memory;
 use crate::sst::encoding::{PAGE_BYTES, PAGE_ROWS};
-use crate::sst::page_header::{HEADER_START_BYTES, check_page};
+use crate::sst::page::header::{HEADER_START_BYTES, check_page};
 use crate::sst::verified_file::VerifiedFile;
 
 /// A batch has no more bytes than if its rows had so many each, unless it is a single row: rows may have megabytes.
@@ -185,12 +185,6 @@ pub fn merged_bytes(metadata: &ArrowReaderMetadata) -> usize {
         row_bytes.saturating_mul(rows.min(PAGE_ROWS)).min(row_bytes.max(2 * PAGE_BYTES * row_group.num_columns()))
     };
     metadata.memory_size() + metadata.row_groups().iter().map(page).max().unwrap_or(0)
-}
-
-/// Bytes in memory of some columns in a range of rows, about.
-pub fn range_bytes(metadata: &ArrowReaderMetadata, range: &Range<u64>, projection: &[usize]) -> usize {
-    let (row_groups, _) = select(metadata, std::slice::from_ref(range));
-    row_bytes(metadata.metadata(), &row_groups, projection).saturating_mul(in_memory(range.end - range.start))
 }
 
 /// Bytes in memory of a row of some columns, about, in the row group where rows are largest.

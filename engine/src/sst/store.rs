@@ -1,7 +1,6 @@
 //! Where the files of runs lie, and what is kept of them in memory.
 //!
-//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; rows, and decoded
-//! values.
+//! In: a disk, bytes to keep. Out: decoded footers of Parquet files, one form for all their readers; rows, and pages.
 //! Invariants: what is kept stays within its bytes, whatever the number of runs, row groups and columns; a footer that
 //! is dropped lives as long as someone reads with it and is decoded again when it is next needed. Runs never change
 //! and their ids are never given again, so what is kept is never stale.
@@ -16,8 +15,9 @@ use quick_cache::sync::Cache;
 use crate::config::KeptBytes;
 use crate::disk::api::Disk;
 use crate::error::Result;
-use crate::sst::kept::{KeptRows, Pieces, kept_rows, pieces};
+use crate::sst::kept::{KeptRows, kept_rows};
 use crate::sst::meta::FileId;
+use crate::sst::page::source::{Pages, pages};
 use crate::sync::Mutex;
 
 /// Bytes in memory of a column's Arrow field and its place in the decoder, about.
@@ -32,7 +32,7 @@ pub struct Store {
     rows: KeptRows,
     /// Bytes of rows that are kept at most.
     row_bytes: Mutex<usize>,
-    pieces: Pieces,
+    pages: Pages,
 }
 
 impl Store {
@@ -40,7 +40,7 @@ impl Store {
     pub fn new(disk: Arc<dyn Disk>, kept: KeptBytes) -> Arc<Self> {
         let footers = Cache::with_weighter(FOOTERS, kept.footers as u64, FooterBytes);
         let (rows, row_bytes) = (kept_rows(kept.rows), Mutex::new(kept.rows));
-        Arc::new(Self { disk, footers, rows, row_bytes, pieces: pieces(kept.values) })
+        Arc::new(Self { disk, footers, rows, row_bytes, pages: pages(kept.pages) })
     }
 
     /// The disk.
@@ -78,9 +78,9 @@ impl Store {
         }
     }
 
-    /// The values that are kept.
-    pub fn pieces(&self) -> &Pieces {
-        &self.pieces
+    /// The pages that are kept.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 }
 
@@ -90,7 +90,7 @@ impl fmt::Debug for Store {
         let mut text = f.debug_struct("Store");
         text.field("footers", &footers).field("footer_bytes", &bytes);
         text.field("row_bytes", &self.rows.weight());
-        text.field("value_bytes", &self.pieces.weight()).finish_non_exhaustive()
+        text.field("page_bytes", &self.pages.weight()).finish_non_exhaustive()
     }
 }
 

@@ -2,15 +2,15 @@
 //!
 //! In: positions, columns. Out: batches that hold on to nothing else.
 //! Invariants: what is kept never changes an answer, only its cost. Rows are kept one by one, in row form, where keys
-//! were looked up, for the next time; values are kept around them, for keys near by. Who reads a long range keeps
-//! nothing, so that it does not drive out what is used often.
+//! were looked up, for the next time; pages are kept for rows near by. Who reads a long range keeps nothing, so that it
+//! does not drive out what is used often.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
-use arrow::compute::{concat_batches, interleave, interleave_record_batch, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::compute::{concat_batches, interleave_record_batch};
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use crate::error::{Damage, Error, Result};
@@ -18,19 +18,25 @@ use crate::id::RunId;
 use crate::rows::canonical::compact;
 use crate::rows::row_form::RowForm;
 use crate::seeded::{SeededFault, makes};
-use crate::sst::checksum::in_memory;
 use crate::sst::counts::ReadCounts;
-use crate::sst::kept::{KeptRow, PIECE_BYTES_MAX, PIECE_ROWS, PieceId, RowId, piece_of};
+use crate::sst::encoding::PAGE_ROWS;
+use crate::sst::kept::{KeptRow, RowId};
 use crate::sst::meta::FileId;
-use crate::sst::rows::{SstRows, load_metadata, range_bytes};
+use crate::sst::page::point_reader::PointReader;
+use crate::sst::page::source::PageSource;
+use crate::sst::rows::{SstRows, load_metadata};
 use crate::sst::store::Store;
 use crate::sst::verified_file::VerifiedFile;
 
 /// More rows than this are not kept: they would drive out each other.
 const KEPT_ROWS_MAX: usize = 4096;
 
-/// More rows than this are read by themselves, each page once; fewer with the values around them, page after page.
-const PIECED_ROWS_MAX: usize = 32;
+/// More rows than this are left to Parquet's reader: it decodes all of a page faster than some of it is found.
+const POINT_ROWS_MAX: usize = 4096;
+
+/// If they lie together, more than this: one in so many of the rows between them.
+const TOGETHER_MAX: usize = 100;
+const TOGETHER_STEP: u64 = 8;
 
 /// Why rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +55,6 @@ pub(super) struct TableFile {
     file: Arc<VerifiedFile>,
     rows: u64,
     form: RowForm,
-}
-
-/// Values in which some rows are: of a piece, or of exactly these rows.
-struct Piece {
-    columns: Vec<ArrayRef>,
-    /// The first of its rows, if it has all from there on.
-    first: Option<u64>,
 }
 
 impl TableFile {
@@ -154,71 +153,33 @@ impl TableFile {
         Ok(())
     }
 
-    /// Rows out of kept values, or out of pages.
+    /// Rows out of pages.
     fn read_at(&self, rows: &[u64], projection: &[usize], counts: &mut ReadCounts) -> Result<RecordBatch> {
-        if projection.is_empty() || rows.len() > PIECED_ROWS_MAX {
-            let pieces = rows.chunk_by(|a, b| piece_of(*a) == piece_of(*b)).count();
-            counts.pieces_decoded += (pieces * projection.len()) as u64;
-            return compact(self.read(&runs_of(rows), projection)?);
+        let mut columns = vec![None; projection.len()];
+        if is_scattered(rows) {
+            let metadata = self.metadata()?;
+            let source = PageSource { file: &self.file, id: self.id, kept: self.store.pages() };
+            let reader = PointReader { source, metadata: metadata.metadata(), schema: self.schema() };
+            columns = reader.read(rows, projection, counts)?;
         }
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut picks: Vec<(usize, usize)> = Vec::with_capacity(rows.len());
-        for together in rows.chunk_by(|a, b| piece_of(*a) == piece_of(*b)) {
-            let piece = self.piece(together, projection, counts)?;
-            let place = |(index, row): (usize, &u64)| match piece.first {
-                Some(first) => in_memory(row - first),
-                None => index,
-            };
-            picks.extend(together.iter().enumerate().map(|row| (pieces.len(), place(row))));
-            pieces.push(piece);
+        let left = projection.iter().zip(&columns).filter(|(_, found)| found.is_none()).map(|(column, _)| *column);
+        let left: Vec<usize> = left.collect();
+        if left.len() == projection.len() {
+            return compact(self.read_together(rows, projection, counts)?);
         }
-        let mut columns = Vec::with_capacity(projection.len());
-        for column in 0..projection.len() {
-            columns.push(match &*pieces {
-                [piece] => {
-                    let places = UInt64Array::from_iter_values(picks.iter().map(|(_, place)| *place as u64));
-                    take(&piece.columns[column], &places, None)?
-                }
-                _ => {
-                    let values: Vec<&dyn Array> = pieces.iter().map(|piece| piece.columns[column].as_ref()).collect();
-                    interleave(&values, &picks)?
-                }
-            });
+        if !left.is_empty() {
+            let read = compact(self.read_together(rows, &left, counts)?)?;
+            let mut read = read.columns().iter().cloned();
+            columns.iter_mut().filter(|found| found.is_none()).for_each(|found| *found = read.next());
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let batch = RecordBatch::try_new_with_options(self.projected(projection)?, columns, &options)?;
-        if batch.schema_ref().fields().iter().any(|field| shares_values(field.data_type())) {
-            return compact(batch);
-        }
-        Ok(batch)
+        Ok(RecordBatch::try_new(self.projected(projection)?, columns.into_iter().flatten().collect())?)
     }
 
-    /// Values of the piece that some rows lie in; of these alone where rows are large.
-    fn piece(&self, rows: &[u64], projection: &[usize], counts: &mut ReadCounts) -> Result<Piece> {
-        let piece = rows.first().map_or(0, |row| piece_of(*row));
-        let first = piece * PIECE_ROWS as u64;
-        let all = first..self.rows.min(first.saturating_add(PIECE_ROWS as u64));
-        let id = |column: usize| PieceId { file: self.id, column, piece };
-        let pieces = self.store.pieces();
-        let mut columns: Vec<Option<ArrayRef>> = projection.iter().map(|column| pieces.get(&id(*column))).collect();
-        let missing: Vec<usize> =
-            projection.iter().zip(&columns).filter(|(_, kept)| kept.is_none()).map(|(column, _)| *column).collect();
-        if !missing.is_empty() {
-            if range_bytes(&self.metadata()?, &all, &missing) > PIECE_BYTES_MAX {
-                let read = self.read(&runs_of(rows), projection)?;
-                counts.pieces_decoded += projection.len() as u64;
-                return Ok(Piece { columns: read.columns().to_vec(), first: None });
-            }
-            let decoded = self.read(&[all], &missing)?;
-            for (column, values) in missing.iter().zip(decoded.columns()) {
-                pieces.insert(id(*column), values.clone());
-            }
-            let mut decoded = decoded.columns().iter().cloned();
-            columns.iter_mut().filter(|kept| kept.is_none()).for_each(|kept| *kept = decoded.next());
-        }
-        counts.pieces_decoded += missing.len() as u64;
-        counts.pieces_kept += (projection.len() - missing.len()) as u64;
-        Ok(Piece { columns: columns.into_iter().flatten().collect(), first: Some(first) })
+    /// Rows by Parquet's reader.
+    fn read_together(&self, rows: &[u64], projection: &[usize], counts: &mut ReadCounts) -> Result<RecordBatch> {
+        let pages = rows.chunk_by(|a, b| a / PAGE_ROWS as u64 == b / PAGE_ROWS as u64).count();
+        counts.pages_read += (pages * projection.len()) as u64;
+        self.read(&runs_of(rows), projection)
     }
 
     /// The rows of some ranges as one batch.
@@ -249,13 +210,15 @@ impl TableFile {
     }
 }
 
+/// Whether ascending positions are few, or lie so far from each other that each is found by itself.
+fn is_scattered(rows: &[u64]) -> bool {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return false };
+    let step = (last - first) / rows.len() as u64;
+    rows.len() <= TOGETHER_MAX || rows.len() <= POINT_ROWS_MAX && step >= TOGETHER_STEP
+}
+
 /// Ascending positions as ranges.
 fn runs_of(rows: &[u64]) -> Vec<Range<u64>> {
     let runs = rows.chunk_by(|a, b| a.checked_add(1) == Some(*b));
     runs.filter_map(|run| Some(*run.first()?..run.last()?.saturating_add(1))).collect()
-}
-
-/// Whether what `take` gives shares its values with what it was taken from: views do, and numbers of other values.
-fn shares_values(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8View | DataType::BinaryView | DataType::Dictionary(..)) || data_type.is_nested()
 }

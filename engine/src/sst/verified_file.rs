@@ -6,7 +6,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -21,6 +21,7 @@ pub struct VerifiedFile {
     file: Arc<dyn ReadFile>,
     path: String,
     checks: BlockChecks,
+    map: OnceLock<Bytes>,
 }
 
 /// Opens a file and checks its length.
@@ -56,7 +57,7 @@ impl VerifiedFile {
     pub fn open(disk: &dyn Disk, path: String, file_bytes: u64, checksums: Arc<[u32]>) -> Result<Self> {
         let file = open_exact(disk, &path, file_bytes)?;
         let checks = BlockChecks::new(file_bytes, checksums).map_err(|damage| Error::corrupt(&*path, damage))?;
-        Ok(Self { file, path, checks })
+        Ok(Self { file, path, checks, map: OnceLock::new() })
     }
 
     /// Bytes of the file.
@@ -101,6 +102,29 @@ impl VerifiedFile {
             }
         }
         Ok(wide.slice(place(start, &range)))
+    }
+
+    /// The bytes of a range, out of the mapped file once all their blocks have matched their checksums.
+    ///
+    /// Cost: as [`VerifiedFile::read`] the first time; then nothing is copied, and the result keeps nothing alive but the
+    /// mapping. That the first touch is a read lets a disk that cannot
+    /// read say so; what it cannot read later ends the process, as for all mapped files.
+    ///
+    /// # Errors
+    /// As [`VerifiedFile::read`].
+    pub fn view(&self, range: Range<u64>) -> Result<Bytes> {
+        let is_inside = range.start <= range.end && range.end <= self.file_bytes();
+        if !is_inside || !self.checks.covering(&range).all(|block| self.checks.is_verified(block)) {
+            return self.read(range);
+        }
+        let map = match self.map.get() {
+            Some(map) => map,
+            None => {
+                let map = self.file.map().map_err(at("map", &self.path))?;
+                self.map.get_or_init(|| map)
+            }
+        };
+        Ok(map.slice(place(0, &range)))
     }
 
     fn read_at(&self, range: Range<u64>) -> Result<Bytes> {

@@ -192,7 +192,7 @@ fn rows_that_are_looked_up_have_the_memory_that_memtables_leave() {
     assert_eq!((kept(&db), kept(&db)), (0, 1000), "where nobody writes");
 }
 
-/// What a lookup decodes: nothing for a key that is not there, a piece of each column for one that is, and of a table that
+/// What a lookup decodes: nothing for a key that is not there, a page of each column for one that is, and of a table that
 /// is read from an end only that end.
 #[test]
 fn a_lookup_reads_nothing_but_what_it_needs() {
@@ -209,17 +209,17 @@ fn a_lookup_reads_nothing_but_what_it_needs() {
     }
     assert!(counts.keys_denied > 9_500, "the filter says no to {} of 10,000", counts.keys_denied);
     assert_eq!(table.get_many(&keys(&absent), &[0, 1], &mut counts).unwrap().rows.num_rows(), 0);
-    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (0, 0, 0), "an absent key reads no rows");
+    assert_eq!((counts.pages_read, counts.pages_kept, counts.rows_kept), (0, 0, 0), "an absent key reads no rows");
     counts = ReadCounts::default();
     table.get_columns(&keys(&[100_000]), &[0, 1], &mut counts).unwrap().unwrap();
-    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (2, 0, 0), "a piece of each column");
+    assert_eq!((counts.pages_read, counts.pages_kept, counts.rows_kept), (2, 0, 0), "a page of each column");
     table.get_columns(&keys(&[100_000]), &[0, 1], &mut counts).unwrap().unwrap();
-    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (2, 0, 1), "the row itself");
+    assert_eq!((counts.pages_read, counts.pages_kept, counts.rows_kept), (2, 0, 1), "the row itself");
     table.get_columns(&keys(&[100_002]), &[0, 1], &mut counts).unwrap().unwrap();
-    assert_eq!((counts.pieces_decoded, counts.pieces_kept, counts.rows_kept), (2, 2, 1), "its neighbour's pieces");
+    assert_eq!((counts.pages_read, counts.pages_kept, counts.rows_kept), (2, 2, 1), "its neighbour's pages");
     for order in [KeyOrder::Ascending, KeyOrder::Descending] {
         let mut head = table.range(&KeyInterval::ALL, &[0, 1], order, Some(10)).unwrap();
         assert_eq!(head.by_ref().map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 10);
-        assert_eq!(head.counts().pieces_decoded, 2, "{order:?}: a piece of each column");
+        assert_eq!(head.counts().pages_read, 2, "{order:?}: a page of each column");
     }
 }

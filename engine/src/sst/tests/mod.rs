@@ -2,6 +2,7 @@
 
 mod damage;
 mod key_block;
+mod point;
 mod round_trip;
 mod single;
 mod types;
@@ -101,7 +102,7 @@ impl Rows {
     }
 
     fn open(&self, disk: &Arc<dyn Disk>, meta: &SstMeta) -> Result<Sst> {
-        self.open_in(&Store::new(disk.clone(), KeptBytes { footers: 1 << 20, rows: 1 << 20, values: 1 << 20 }), meta)
+        self.open_in(&Store::new(disk.clone(), KeptBytes { footers: 1 << 20, rows: 1 << 20, pages: 1 << 20 }), meta)
     }
 
     fn open_in(&self, store: &Arc<Store>, meta: &SstMeta) -> Result<Sst> {

@@ -145,7 +145,7 @@ fn a_row_group_has_thirty_two_pages_to_choose_from() {
 
 /// A page is what a lookup decompresses of a column.
 #[test]
-fn a_page_of_wide_values_has_few_of_them_and_ends_where_a_piece_does() {
+fn a_page_of_wide_values_has_few_of_them() {
     let mut random = StdRng::seed_from_u64(1);
     let keys = (0..40_000i64).flat_map(encode_i64).collect();
     let fields = vec![Field::new("k", DataType::Int64, false), Field::new("text", DataType::Utf8View, false)];

@@ -16,7 +16,7 @@ use crate::rows::schema::TableSchema;
 use crate::sst::tests::round_trip::read;
 use crate::sst::tests::{Rows, disk, encode_i64};
 
-type Columns = Vec<(String, ArrayRef)>;
+pub(super) type Columns = Vec<(String, ArrayRef)>;
 
 fn texts(count: usize) -> ArrayRef {
     let text = |row: usize| (!row.is_multiple_of(7)).then(|| format!("text of row {row}"));
@@ -24,9 +24,15 @@ fn texts(count: usize) -> ArrayRef {
 }
 
 fn flat_columns(count: usize) -> Columns {
+    let numbers = (0..count as i64).map(|row| (row % 5 != 0).then_some(row % 100)).collect::<Int64Array>();
+    let bytes = (0..count).map(|row| (row % 3 != 0).then_some([row as u8; 5]));
+    let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes, 5).unwrap();
+    flat_columns_of(&numbers, &texts(count), Arc::new(fixed))
+}
+
+/// Numbers as every type that they can be cast to, texts as every type of texts and bytes.
+pub(super) fn flat_columns_of(numbers: &Int64Array, texts: &ArrayRef, fixed: ArrayRef) -> Columns {
     use DataType::*;
-    let numbers = (0..count as i64).map(|row| (row % 5 != 0).then_some(row % 100));
-    let numbers = cast(&numbers.collect::<Int64Array>(), &Int32).unwrap();
     let zone = Some("+02:00".into());
     let number_types = [
         Int8,
@@ -61,16 +67,14 @@ fn flat_columns(count: usize) -> Columns {
         Timestamp(TimeUnit::Nanosecond, zone),
     ];
     let number = |data_type: &DataType| {
-        cast(&numbers, data_type).or_else(|_| cast(&cast(&numbers, &Int64).unwrap(), data_type)).unwrap()
+        cast(numbers, data_type).or_else(|_| cast(&cast(numbers, &Int32).unwrap(), data_type)).unwrap()
     };
     let mut columns: Columns =
         number_types.iter().map(|data_type| (data_type.to_string(), number(data_type))).collect();
     for data_type in [Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView] {
-        columns.push((data_type.to_string(), cast(&texts(count), &data_type).unwrap()));
+        columns.push((data_type.to_string(), cast(texts, &data_type).unwrap()));
     }
-    let bytes = (0..count).map(|row| (row % 3 != 0).then_some([row as u8; 5]));
-    let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes, 5).unwrap();
-    columns.push(("fixed".to_owned(), Arc::new(fixed)));
+    columns.push(("fixed".to_owned(), fixed));
     columns
 }
 

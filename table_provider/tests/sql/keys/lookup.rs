@@ -204,7 +204,7 @@ async fn a_lookup_measures_its_work_and_stops_at_a_limit() {
     let plan = analyze(&fixture.context, "SELECT v, f FROM t WHERE k IN (5, 70, 49000, -3)").await;
     let line = plan.lines().find(|line| line.contains("KeyLookupExec")).unwrap();
     assert!(line.contains("keys=4,") && line.contains("rows_found=3") && line.contains("keys_denied="), "{line}");
-    assert!(line.contains("pieces_decoded=") && !line.contains("pieces_decoded=0"), "{line}");
+    assert!(line.contains("pages_read=") && !line.contains("pages_read=0"), "{line}");
     assert!(line.contains("projection=[v, f]") && line.contains("predicate=k@1 IN"), "{line}");
     assert_eq!(plan.trim(), line.trim(), "nothing but the operator");
     let keys: Vec<String> = (0..1000).map(|key| key.to_string()).collect();

@@ -61,7 +61,7 @@ async fn a_range_of_a_large_table_reads_little_of_it() {
     let plan = analyze(&fixture.context, "SELECT sum(n), sum(f) FROM t WHERE k BETWEEN 140000 AND 140499").await;
     let line = plan.lines().find(|line| line.contains("KeyRangeExec")).unwrap();
     assert!(line.contains("ranges=1") && line.contains("keys<=667") && line.contains("rows_found=500"), "{line}");
-    let decoded = line.split("pieces_decoded=").nth(1).unwrap().split([',', ']']).next().unwrap();
+    let decoded = line.split("pages_read=").nth(1).unwrap().split([',', ']']).next().unwrap();
     assert!(decoded.parse::<u64>().unwrap() < 40, "{line}");
     for sql in [
         "SELECT k, n, v FROM t WHERE k BETWEEN 140000 AND 140499",

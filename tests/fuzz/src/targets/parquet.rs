@@ -7,13 +7,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::Array;
+use arrow::datatypes::{Schema, SchemaRef};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path::{self, RunFile};
 use rustling_engine::error::{Damage, Error, Result};
-use rustling_engine::id::TableId;
+use rustling_engine::id::{RunId, TableId};
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::rows::schema::TableSchema;
+use rustling_engine::sst::counts::ReadCounts;
+use rustling_engine::sst::meta::FileId;
+use rustling_engine::sst::page::point_reader::PointReader;
+use rustling_engine::sst::page::source::{PageSource, pages};
 use rustling_engine::sst::rows::{SstRows, load_metadata};
 use rustling_engine::sst::verified_file::VerifiedFile;
 
@@ -73,6 +79,7 @@ pub fn body(data: &[u8]) {
     }
     let Some(metadata) = unless_corrupt(loaded, "metadata") else { return };
     let all: Vec<usize> = (0..schema.fields().len()).collect();
+    find_rows(&file, &metadata, &schema, count, wanted);
     let some = wanted.min(count)..(wanted + 3).min(count);
     for (range, projection) in [(0..count, &all[..]), (some, &all[..1])] {
         let mut left = range.end - range.start;
@@ -87,6 +94,30 @@ pub fn body(data: &[u8]) {
                 assert_eq!(column.data_type(), schema.field(*index).data_type());
                 column.to_data().validate_full().unwrap_or_else(|error| panic!("a column that lies: {error}"));
             }
+        }
+    }
+}
+
+/// Reads some rows out of single pages: where that gives values, they are those of Parquet's reader, if it gives any.
+fn find_rows(file: &Arc<VerifiedFile>, metadata: &ArrowReaderMetadata, schema: &Schema, count: u64, wanted: u64) {
+    let id = FileId { table: TableId(1), run: RunId(1), file: RunFile::Sst };
+    let kept = pages(1 << 20);
+    let source = PageSource { file, id, kept: &kept };
+    let reader = PointReader { source, metadata: metadata.metadata(), schema };
+    let positions: Vec<u64> = [wanted, wanted + 1, wanted + 17].into_iter().filter(|row| *row < count).collect();
+    let ranges: Vec<_> = positions.iter().map(|row| *row..row + 1).collect();
+    for column in 0..schema.fields().len() {
+        let found = unless_corrupt(reader.read(&positions, &[column], &mut ReadCounts::default()), "rows");
+        let Some([Some(found)]) = found.as_deref() else { continue };
+        assert_eq!((found.len(), found.data_type()), (positions.len(), schema.field(column).data_type()));
+        found.to_data().validate_full().unwrap_or_else(|error| panic!("a column that lies: {error}"));
+        let started = SstRows::start(file, metadata, schema, &ranges, &[column], BATCH_ROWS);
+        let Some(batches) = unless_corrupt(started, "start") else { continue };
+        let mut start = 0;
+        for batch in batches {
+            let Some(batch) = unless_corrupt(batch, "batch") else { break };
+            assert_eq!(&found.slice(start, batch.num_rows()), batch.column(0), "rows from {start} of {positions:?}");
+            start += batch.num_rows();
         }
     }
 }

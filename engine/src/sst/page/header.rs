@@ -1,14 +1,19 @@
-//! What the header of a Parquet page says of the page, before Parquet's reader believes it.
+//! What the header of a Parquet page says of the page, before a reader believes it.
 //!
-//! In: bytes that begin with a header. Out: nothing, or what is wrong with it.
-//! Invariants: a page that passes makes Parquet's reader allocate no more than its bytes can become, or
-//! [`FREE_BYTES`]; a dictionary, no more than a few bytes for each of its own. Bytes: Parquet's `PageHeader` in Thrift's
-//! compact protocol; FORMAT.md, "SST".
+//! In: bytes that begin with a header. Out: what is wrong with it; what it says, if it has the form that this project
+//! writes.
+//! Invariants: a page that passes makes a reader allocate no more than its bytes can become, or [`FREE_BYTES`]; a
+//! dictionary, no more than a few bytes for each of its own. Bytes: Parquet's `PageHeader` in Thrift's compact protocol;
+//! FORMAT.md, "SST".
+
+use parquet::basic::Encoding;
 
 use crate::damage::Damage;
+use crate::sst::encoding::ROW_GROUP_ROWS;
+use crate::sst::page::bits::varint;
 
 /// Bytes that are enough for the fields that are looked at.
-pub(super) const HEADER_START_BYTES: u64 = 32;
+pub(in crate::sst) const HEADER_START_BYTES: u64 = 32;
 
 /// The most bytes that LZ4 makes of one; other codecs get no further with the small pages of a run.
 const RATIO_MAX: u64 = 255;
@@ -19,18 +24,37 @@ const FREE_BYTES: u64 = 16 << 20;
 /// The type of a page that holds a dictionary.
 const DICTIONARY: u64 = 2;
 
+/// The type of a page that holds values, its levels uncompressed before them.
+const DATA_V2: u64 = 3;
+
 /// Stands before an `i32` that is the field after the one before: its type, and 1.
 const NEXT_I32: u8 = 0x15;
 
 /// Stands before field 7, a structure: its type, and the distance from field 3 or 4.
 const DICTIONARY_HEADER: [u8; 2] = [0x4c, 0x3c];
 
-/// Bits of a number in each of its bytes; the highest bit says that it goes on.
-const NUMBER_BITS: u32 = 7;
+/// Stands before field 8, a structure: its type, and the distance from field 3.
+const DATA_V2_HEADER: u8 = 0x5c;
+
+/// Stand before a field that is the one after the one before: `true` and `false`.
+const NEXT_BOOLEANS: [u8; 2] = [0x11, 0x12];
+
+/// Ends a structure.
+const STOP: u8 = 0;
+
+/// The encodings of data pages that are written, with their numbers.
+const ENCODINGS: [(u64, Encoding); 6] = [
+    (0, Encoding::PLAIN),
+    (3, Encoding::RLE),
+    (5, Encoding::DELTA_BINARY_PACKED),
+    (6, Encoding::DELTA_LENGTH_BYTE_ARRAY),
+    (7, Encoding::DELTA_BYTE_ARRAY),
+    (8, Encoding::RLE_DICTIONARY),
+];
 
 /// Checks the lengths in a header: its first three fields are the page's type, and its lengths without and with
 /// compression; and the number of values of a dictionary, the first field of field 7.
-pub(super) fn check_page(bytes: &[u8]) -> Result<(), Damage> {
+pub(in crate::sst) fn check_page(bytes: &[u8]) -> Result<(), Damage> {
     let mut fields = Fields(bytes);
     let [page_type, uncompressed, compressed] = [
         fields.next_i32("type")?,
@@ -59,6 +83,61 @@ pub(super) fn check_page(bytes: &[u8]) -> Result<(), Damage> {
     Ok(())
 }
 
+/// What a page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageKind {
+    /// Values of a column that is not nested.
+    Data {
+        /// Its rows.
+        rows: usize,
+        /// How many of them have no value.
+        nulls: usize,
+        /// How the values are encoded.
+        encoding: Encoding,
+        /// Bytes of definition levels before them.
+        levels: usize,
+        /// Whether they are compressed, if the column is.
+        is_compressed: bool,
+    },
+    /// The values that data pages refer to.
+    Dictionary {
+        /// How many.
+        entries: usize,
+    },
+}
+
+/// What the header of a page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PageHeader {
+    /// What the page holds.
+    pub(super) kind: PageKind,
+    /// Bytes of the header itself.
+    pub(super) header_bytes: usize,
+    /// Bytes behind it.
+    pub(super) compressed: usize,
+    /// Bytes that become of those.
+    pub(super) uncompressed: usize,
+}
+
+impl PageHeader {
+    /// Reads the header that bytes begin with; nothing if it does not have the form that this project writes.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        check_page(bytes).ok()?;
+        let mut fields = Fields(bytes);
+        let page_type = fields.next_i32("type").ok()?;
+        let uncompressed = fields.next_usize()?;
+        let compressed = fields.next_usize()?;
+        let kind = match (page_type, fields.byte("header").ok()?) {
+            (DATA_V2, DATA_V2_HEADER) => fields.data()?,
+            (DICTIONARY, mark) if mark == DICTIONARY_HEADER[0] => fields.dictionary()?,
+            _ => return None,
+        };
+        let stops = [fields.byte("stop").ok()?, fields.byte("stop").ok()?];
+        let header_bytes = bytes.len() - fields.0.len();
+        (stops == [STOP; 2]).then_some(Self { kind, header_bytes, compressed, uncompressed })
+    }
+}
+
 /// Fields that were not taken yet.
 struct Fields<'a>(&'a [u8]);
 
@@ -72,15 +151,10 @@ impl Fields<'_> {
 
     /// Takes a number as it is stored: zigzag, the lowest bit is the sign.
     fn number(&mut self, field: &'static str) -> Result<u64, Damage> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(NUMBER_BITS as usize) {
-            let byte = self.byte(field)?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Damage::Field { field, value: number })
+        varint(&mut self.0).ok_or(match self.0 {
+            [] => Damage::Truncated { field, needed: 1, available: 0 },
+            [next, ..] => Damage::Field { field, value: u64::from(*next) },
+        })
     }
 
     /// Takes the next field, a number that is not negative.
@@ -91,6 +165,35 @@ impl Fields<'_> {
         }
         let number = self.number(field)?;
         if number & 1 == 0 { Ok(number >> 1) } else { Err(Damage::Field { field, value: number }) }
+    }
+
+    fn next_usize(&mut self) -> Option<usize> {
+        usize::try_from(self.next_i32("length").ok()?).ok()
+    }
+
+    fn next_boolean(&mut self) -> Option<bool> {
+        let mark = self.byte("boolean").ok()?;
+        NEXT_BOOLEANS.contains(&mark).then_some(mark == NEXT_BOOLEANS[0])
+    }
+
+    /// The fields of a data page.
+    fn data(&mut self) -> Option<PageKind> {
+        let (values, nulls, rows) = (self.next_usize()?, self.next_usize()?, self.next_usize()?);
+        let number = self.next_i32("encoding").ok()?;
+        let (_, encoding) = *ENCODINGS.iter().find(|(written, _)| *written == number)?;
+        let (levels, repetition_levels) = (self.next_usize()?, self.next_usize()?);
+        let is_compressed = self.next_boolean()?;
+        // Numbers may be packed into no bits, so that nothing but this bounds what is made of a page.
+        let is_flat = values == rows && rows <= ROW_GROUP_ROWS && nulls <= rows && repetition_levels == 0;
+        is_flat.then_some(PageKind::Data { rows, nulls, encoding, levels, is_compressed })
+    }
+
+    /// The fields of a dictionary.
+    fn dictionary(&mut self) -> Option<PageKind> {
+        let entries = self.next_usize()?;
+        let is_plain = self.next_i32("encoding").ok()? == ENCODINGS[0].0;
+        self.next_boolean()?;
+        is_plain.then_some(PageKind::Dictionary { entries })
     }
 }
 
