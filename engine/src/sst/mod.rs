@@ -19,11 +19,11 @@ pub mod counts;
 
 pub mod kept;
 
+pub mod page;
+
 pub mod store;
 
 pub mod writer;
-
-pub mod page;
 
 pub mod rows;
 
