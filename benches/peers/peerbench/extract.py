@@ -4,7 +4,7 @@ In: files of lines. Out: a `Summary`: what each peer's repetition says about eac
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from peerbench.summary import QUERY_NAMES, SYNC, TABLES, Column, Summary, Table, scale_of
 
@@ -31,6 +31,9 @@ def read(paths):
         summary.tables.append(table)
     for (_, peer, _), some in groups.items():
         repetition(summary, peer, some)
+    summary.run["repetitions"] = sorted(Counter(peer for _, peer, _ in groups).values())
+    summary.run["parts"] = len(files)
+    summary.run["dates"] = sorted({lines[0]["date"] for lines in files})
     return summary
 
 

@@ -69,11 +69,15 @@ def head(summary):
     wrong = "".join(f"\n- WRONG: {text}" for text in summary.wrong)
     right = "Every answer was compared with the right one, and all were right."
     checked = f"Some answers were wrong:\n{wrong}" if wrong else right
-    several = f"Medians of {run['repeat']} repetitions, in parentheses the range."
-    repeated = several if run["repeat"] > 1 else "One repetition: no spread is known."
+    fewest, most = run["repetitions"][0], run["repetitions"][-1]
+    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    several = f"Medians of {count} repetitions, in parentheses the range."
+    repeated = several if most > 1 else "One repetition: no spread is known."
+    parts = f", in {run['parts']} parts of some peers each" if run["parts"] > 1 else ""
+    dates = " and ".join(dict.fromkeys([run["dates"][0], run["dates"][-1]]))
     return (
         "# rustling-db beside its peers\n\n"
-        f"Written by `benches/peers/run.py` on {run['date']}; README.md beside it says what each workload is.\n"
+        f"Written by `benches/peers/run.py` on {dates}{parts}; README.md beside it says what each workload is.\n"
         f"TPC-H scale factor {run['scale']:g}: {data['rows']:,} rows; batches of {data['batch_rows']:,}, "
         f"{data['burst']} in the burst, {data['batches']} sustained. {repeated} "
         f"A loop stops after {run['budget']:g} s, a process after {run['cap']:g} s.\n"
