@@ -26,7 +26,7 @@ pub(super) fn bits(bytes: &[u8], bit: usize, width: u32) -> Option<u64> {
 }
 
 /// The lowest bits set, so many.
-fn mask(width: u32) -> Option<u64> {
+pub(super) fn mask(width: u32) -> Option<u64> {
     Some(u64::MAX.checked_shr(u64::BITS.checked_sub(width)?).unwrap_or(0))
 }
 

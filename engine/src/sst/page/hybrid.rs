@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::sst::page::bits::{bits, take, varint};
+use crate::sst::page::bits::{bits, mask, take, varint};
 
 /// Numbers of a packed group.
 const GROUP: usize = 8;
@@ -43,8 +43,10 @@ impl<'a> Iterator for Runs<'a> {
         let header = varint(&mut self.bytes)?;
         let count = usize::try_from(header >> 1).ok()?;
         let (length, numbers) = if header & 1 == 0 {
-            let bytes = take(&mut self.bytes, self.width.div_ceil(u8::BITS) as usize)?;
-            (count, Numbers::Equal(bits(bytes, 0, self.width)?))
+            let bytes = self.width.div_ceil(u8::BITS);
+            let number = bits(take(&mut self.bytes, bytes as usize)?, 0, bytes * u8::BITS)?;
+            // What has more bits than a number may have is not ours to understand.
+            (count, Numbers::Equal(Some(number).filter(|number| mask(self.width).is_some_and(|most| *number <= most))?))
         } else {
             // The last group may have fewer bytes than its numbers would take.
             let bytes = count.checked_mul(self.width as usize)?.min(self.bytes.len());
@@ -145,6 +147,7 @@ mod tests {
         assert_eq!(all(&BYTES, &[11]), None);
         assert_eq!(all(&BYTES[..2], &[0, 2]).unwrap(), [5, 5]);
         assert_eq!(all(&[], &[0]), None);
+        assert_eq!(all(&[3 << 1, 8], &[0]), None, "a number of four bits");
         assert_eq!(all(&[0xff; 20], &[0]), None, "a length that no file has");
     }
 
