@@ -2,8 +2,8 @@
 //!
 //! In: positions, columns. Out: batches that hold on to nothing else.
 //! Invariants: what is kept never changes an answer, only its cost. Rows are kept one by one, in row form, where keys
-//! were looked up, for the next time; pages are kept for rows near by. Who reads a long range keeps nothing, so that it
-//! does not drive out what is used often.
+//! were looked up, for the next time; pages are kept for rows near by. Who reads many rows that lie together keeps
+//! nothing, so that it does not drive out what is used often.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,14 +28,13 @@ use crate::sst::rows::{SstRows, load_metadata};
 use crate::sst::store::Store;
 use crate::sst::verified_file::VerifiedFile;
 
-/// More rows than this are not kept: they would drive out each other.
+/// More rows than this are not kept, nor the pages in which they lie: they would drive out each other.
 const KEPT_ROWS_MAX: usize = 4096;
 
-/// More rows than this are left to Parquet's reader: it decodes all of a page faster than some of it is found.
-const POINT_ROWS_MAX: usize = 4096;
-
-/// If they lie together, more than this: one in so many of the rows between them.
+/// Of rows that lie together, as many at most are found one by one: Parquet's reader decodes more of them faster.
 const TOGETHER_MAX: usize = 100;
+
+/// Rows lie together if at least one in so many, from the first to the last, is wanted.
 const TOGETHER_STEP: u64 = 8;
 
 /// Why rows are wanted.
@@ -214,7 +213,7 @@ impl TableFile {
 fn is_scattered(rows: &[u64]) -> bool {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return false };
     let step = (last - first) / rows.len() as u64;
-    rows.len() <= TOGETHER_MAX || rows.len() <= POINT_ROWS_MAX && step >= TOGETHER_STEP
+    rows.len() <= TOGETHER_MAX || rows.len() <= KEPT_ROWS_MAX && step >= TOGETHER_STEP
 }
 
 /// Ascending positions as ranges.

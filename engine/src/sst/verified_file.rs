@@ -107,8 +107,8 @@ impl VerifiedFile {
     /// The bytes of a range, out of the mapped file once all their blocks have matched their checksums.
     ///
     /// Cost: as [`VerifiedFile::read`] the first time; then nothing is copied, and the result keeps nothing alive but the
-    /// mapping. That the first touch is a read lets a disk that cannot
-    /// read say so; what it cannot read later ends the process, as for all mapped files.
+    /// mapping. That the first touch is a read lets a disk that cannot read say so; what it cannot read later ends the
+    /// process, as for all mapped files.
     ///
     /// # Errors
     /// As [`VerifiedFile::read`].

@@ -54,7 +54,7 @@ impl<'a> Chunk<'a> {
         Some(Self { source, pages, dictionary, codec, physical, rows: usize::try_from(found.num_rows()).ok()? })
     }
 
-    /// Adds the values of ascending rows, and for each row whether it has one, unless all rows of its page do.
+    /// Adds the values of ascending rows, and for each row whether it has one; nothing where Parquet's reader has to.
     pub(super) fn add(&self, rows: &[usize], found: &mut Found, counts: &mut ReadCounts) -> Result<Option<()>> {
         let (mut left, mut dictionary) = (rows, None);
         while let Some(row) = left.first() {

@@ -3,7 +3,7 @@
 //! In: a byte of choices (lowest two bits: whose columns; 4: of its keys alone; 8: changes), a byte for the rows that are
 //! wanted, then the file; or changes of the pages of a good file, whose footer stays.
 //! Promise: what the decoder panics on is damage; what is read has the columns of the schema and the number of rows
-//! that were asked for.
+//! that were asked for; rows out of single pages are those of Parquet's reader, where both give any.
 
 use std::sync::Arc;
 
