@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt64Array};
-use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
+use rayon::ThreadPool;
 
 use crate::disk::path;
 use crate::error::Result;
@@ -22,6 +22,7 @@ use crate::read::cursor::{Cursor, KeyedBatch, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
 use crate::rows::canonical::{batch_bytes, kept_bytes};
+use crate::rows::interleave::interleave;
 use crate::rows::key::KeyCodec;
 use crate::rows::keys::Keys;
 use crate::run_writer::{ClosedRuns, SeqRange};
@@ -147,7 +148,7 @@ impl<'a> Sorter<'a> {
         }
         let mut sink = self.sink();
         if self.parts.is_empty() {
-            for block in self.sorted_buffer()? {
+            for block in self.sorted_buffer(BLOCK_BYTES)? {
                 let (keys, batch) = block?;
                 sink.take(&keys, &batch, origins)?;
             }
@@ -177,17 +178,21 @@ impl<'a> Sorter<'a> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let blocks = self.sorted_buffer()?.map(|block| block.map(|(_, batch)| batch));
+        let blocks = self.sorted_buffer(self.spill_block_bytes())?.map(|block| block.map(|(_, batch)| batch));
         let spill = self.write_spill(blocks)?;
         self.parts.push(Part::Spill(spill, 1));
         self.spills += 1;
         self.merge_latest()
     }
 
+    /// Bytes of a block of a spill, about: a merge of as many as there may be holds one of each.
+    fn spill_block_bytes(&self) -> usize {
+        self.budget_bytes / (2 * PARTS_MAX)
+    }
+
     fn write_spill(&mut self, blocks: impl Iterator<Item = Result<RecordBatch>>) -> Result<Spill> {
         let path = path::staging(&format!("load-{}.arrow", self.state.new_run_id().0));
-        let block_bytes = self.budget_bytes / (2 * PARTS_MAX);
-        let spill = Spill::write(&self.state.disk, path, &self.schema, block_bytes, blocks)?;
+        let spill = Spill::write(&self.state.disk, path, &self.schema, self.spill_block_bytes(), blocks)?;
         self.state.counters.spills.fetch_add(1, Ordering::Relaxed);
         self.state.counters.spilled_bytes.fetch_add(spill.bytes(), Ordering::Relaxed);
         self.spilled_block_bytes = self.spilled_block_bytes.max(spill.block_bytes());
@@ -214,8 +219,8 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
-    /// The rows in memory, in key order, block by block.
-    fn sorted_buffer(&mut self) -> Result<SortedBuffer> {
+    /// The rows in memory, in key order, in blocks of about so many bytes.
+    fn sorted_buffer(&mut self, block_bytes: usize) -> Result<SortedBuffer> {
         let buffer = self.take_buffer();
         let width = self.snapshot.table().codec.width();
         let mut keys = Keys::new(width);
@@ -228,8 +233,9 @@ impl<'a> Sorter<'a> {
         }
         let order = if self.ascending { (0..).take(keys.len()).collect() } else { keys.sort_order() };
         let bytes: usize = batches.iter().map(batch_bytes).sum();
-        let block_rows = (BLOCK_BYTES / (bytes / keys.len().max(1)).max(1)).clamp(1, SCAN_BATCH_ROWS);
-        Ok(SortedBuffer { keys, places, batches, order, at: 0, block_rows })
+        let block_rows = (block_bytes / (bytes / keys.len().max(1)).max(1)).clamp(1, SCAN_BATCH_ROWS);
+        let (schema, pool) = (self.schema.clone(), self.state.pool()?);
+        Ok(SortedBuffer { schema, pool, keys, places, batches, order, at: 0, block_rows })
     }
 
     /// Some parts as one; of equal keys the earlier part's comes first.
@@ -251,12 +257,14 @@ impl<'a> Sorter<'a> {
             }
         }
         let options = MergeOptions::keyed(self.schema.clone(), table.codec.width(), Equal::All);
-        Ok(Merge::new(cursors, options))
+        Ok(Merge::new(cursors, MergeOptions { pool: Some(self.state.pool()?), ..options }))
     }
 }
 
 /// Rows in memory, given in key order.
 struct SortedBuffer {
+    schema: SchemaRef,
+    pool: Arc<ThreadPool>,
     keys: Keys,
     /// For each key its batch and its row.
     places: Vec<(usize, usize)>,
@@ -275,8 +283,8 @@ impl Iterator for SortedBuffer {
         self.at = end;
         let picks: Vec<(usize, usize)> = order.iter().map(|index| self.places[*index as usize]).collect();
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        let batch = interleave_record_batch(&batches, &picks);
-        Some(batch.map(|batch| (self.keys.take(order), batch)).map_err(Into::into))
+        let batch = interleave(&self.schema, &batches, &picks, Some(&self.pool));
+        Some(batch.map(|batch| (self.keys.take(order), batch)))
     }
 }
 

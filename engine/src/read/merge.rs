@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::compute::interleave_record_batch;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use rayon::ThreadPool;
 
 use crate::error::Result;
 use crate::read::cursor::Cursor;
+use crate::rows::interleave::interleave;
 use crate::rows::keys::Keys;
 use crate::seeded::{SeededFault, makes};
 
@@ -44,12 +45,14 @@ pub struct MergeOptions {
     pub with_keys: bool,
     /// Common width of the keys.
     pub key_width: Option<usize>,
+    /// Where columns are copied side by side, for whoever has the cores to himself.
+    pub pool: Option<Arc<ThreadPool>>,
 }
 
 impl MergeOptions {
     /// Blocks with keys and deleted keys, for whoever writes them.
     pub fn keyed(schema: SchemaRef, key_width: Option<usize>, equal: Equal) -> Self {
-        Self { schema, batch_rows: BLOCK_ROWS, equal, with_keys: true, key_width }
+        Self { schema, batch_rows: BLOCK_ROWS, equal, with_keys: true, key_width, pool: None }
     }
 }
 
@@ -143,7 +146,7 @@ impl Merge {
         }
         let width = self.options.key_width;
         let block = std::mem::replace(&mut self.block, BlockBuilder::new(self.cursors.len(), width));
-        let batch = gather(&self.options.schema, &block.buffers, &block.picks)?;
+        let batch = gather(&self.options, &block.buffers, &block.picks)?;
         Ok(Some(MergeBlock { batch, keys: block.keys, deleted: block.deleted }))
     }
 
@@ -260,19 +263,15 @@ impl Merge {
 }
 
 /// The picked rows as one batch; without a copy where they lie together already.
-fn gather(schema: &SchemaRef, buffers: &[Arc<RecordBatch>], picks: &[(usize, usize)]) -> Result<RecordBatch> {
+fn gather(options: &MergeOptions, buffers: &[Arc<RecordBatch>], picks: &[(usize, usize)]) -> Result<RecordBatch> {
     let Some((buffer, first)) = picks.first().copied() else {
-        return Ok(RecordBatch::new_empty(schema.clone()));
+        return Ok(RecordBatch::new_empty(options.schema.clone()));
     };
-    if schema.fields().is_empty() {
-        let options = RecordBatchOptions::new().with_row_count(Some(picks.len()));
-        return Ok(RecordBatch::try_new_with_options(schema.clone(), Vec::new(), &options)?);
-    }
     if picks.iter().enumerate().all(|(index, pick)| *pick == (buffer, first + index)) {
         return Ok(buffers[buffer].slice(first, picks.len()));
     }
     let buffers: Vec<&RecordBatch> = buffers.iter().map(AsRef::as_ref).collect();
-    Ok(interleave_record_batch(&buffers, picks)?)
+    interleave(&options.schema, &buffers, picks, options.pool.as_deref())
 }
 
 #[cfg(test)]

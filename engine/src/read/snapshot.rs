@@ -88,6 +88,7 @@ impl TableSnapshot {
             equal: Equal::First,
             with_keys: false,
             key_width: self.table.codec.width(),
+            pool: None,
         })
     }
 

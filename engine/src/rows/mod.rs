@@ -2,6 +2,8 @@
 
 pub mod schema;
 
+pub mod interleave;
+
 pub mod encoding;
 
 pub mod keys;
