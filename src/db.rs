@@ -1,7 +1,8 @@
 //! The database as a user sees it: tables, writes, SQL, files.
 //!
 //! In: calls from any thread. Methods without `async` block and must not be called from inside a runtime; those for
-//! SQL, writes and backups have an async twin, the others go there by `spawn_blocking`.
+//! SQL, writes and backups have an async twin; others that run SQL (`run`, `export`) go there from a thread that is no part
+//! of a runtime, the rest by `spawn_blocking`, too.
 //! Invariants: every statement shows one snapshot of all tables.
 
 use std::path::{Path, PathBuf};
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
-use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::TryStreamExt;
 use rustling_engine::config::Options;
 use rustling_engine::database::{Database, Snapshot};
 use rustling_engine::disk::api::Disk;
@@ -236,8 +237,7 @@ impl Db {
     pub async fn sql_async(&self, text: &str) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         for statement in parse(text)? {
-            let frame: DataFrame = statement.execute(&self.context).await?;
-            batches = frame.collect().await?;
+            batches = statement.execute(&self.context).await?.rows.try_collect().await?;
         }
         Ok(batches)
     }
@@ -257,9 +257,8 @@ impl Db {
     pub fn run(&self, statement: &Statement) -> Result<Rows> {
         refuse_inside_runtime()?;
         let runtime = self.runtime()?;
-        let stream = runtime
-            .block_on(async { statement.execute(&self.context).await?.execute_stream().await.map_err(Error::from) })?;
-        Ok(Rows::new(runtime.handle().clone(), stream))
+        let executed = runtime.block_on(statement.execute(&self.context))?;
+        Ok(Rows::new(runtime.handle().clone(), executed))
     }
 
     /// The runtime that queries run in.

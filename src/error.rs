@@ -69,6 +69,9 @@ pub enum Error {
     /// The caller stopped a query.
     #[error("the query was stopped")]
     Stopped,
+    /// The caller stopped an insert. Where its commit had begun it goes on.
+    #[error("the insert was stopped; if its commit had begun, its rows will be there")]
+    InsertStopped,
     /// A blocking call was made from a thread of an async runtime.
     #[error("a blocking call was made inside an async runtime; use its async twin, or make it from another thread")]
     InsideRuntime,
@@ -95,6 +98,7 @@ impl Error {
             | Self::Parquet { .. }
             | Self::TableDiffers { .. }
             | Self::Stopped
+            | Self::InsertStopped
             | Self::InsideRuntime
             | Self::Arrow(_) => ErrorKind::Invalid,
         }

@@ -18,6 +18,9 @@ use rustling_etl::csv::source::{CsvOptions, CsvSource, Progress};
 
 use crate::error::{Error, Result};
 
+/// Bytes that are parsed at once, however many threads share a small memory.
+const CHUNK_BYTES_MIN: usize = 32 << 10;
+
 /// How to load CSV files.
 #[derive(Clone, Debug, Default)]
 pub struct CsvLoad {
@@ -62,8 +65,12 @@ pub fn load_csv(
     let required = load.key.clone();
     let defaults = CsvOptions::default();
     // A record is in memory several times on its way into a run.
-    let record_bytes_max = defaults.record_bytes_max.min(engine.options().memory_bytes / 8);
-    let options = CsvOptions { dialect: load.dialect, schema, required, threads, record_bytes_max, ..defaults };
+    let memory = engine.options().memory_bytes;
+    let record_bytes_max = defaults.record_bytes_max.min(memory / 8);
+    // Each thread has two chunks and their batches on the way.
+    let chunk_bytes = defaults.chunk_bytes.min((memory / 8 / (2 * threads + 2)).max(CHUNK_BYTES_MIN));
+    let options =
+        CsvOptions { dialect: load.dialect, schema, required, threads, chunk_bytes, record_bytes_max, ..defaults };
     let key: Vec<&str> = load.key.iter().map(String::as_str).collect();
     if let (None, Some(schema)) = (&existing, &options.schema) {
         // Refused before a file is read.
@@ -105,7 +112,12 @@ fn check_agrees(table: &str, found: &TableSchema, load: &CsvLoad) -> Result<()> 
     }
     if let Some(schema) = &load.schema {
         let describe = |schema: &Schema| {
-            let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+            let columns = schema.fields().iter().map(|field| {
+                // A column of the key has values anyway.
+                let not_null =
+                    if field.is_nullable() || key.contains(&field.name().as_str()) { "" } else { " not null" };
+                format!("{} {}{not_null}", field.name(), field.data_type())
+            });
             columns.collect::<Vec<_>>().join(", ")
         };
         let (found, given) = (describe(found.user()), describe(schema));

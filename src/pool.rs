@@ -86,7 +86,9 @@ impl MemoryPool for QueryPool {
         let left = self.limit.saturating_sub(taken.spillable + taken.fixed);
         let free = if reservation.consumer().can_spill() {
             let shared = self.limit.saturating_sub(taken.fixed.max(self.limit / KEPT_BACK));
-            (shared / taken.spilling.max(1)).saturating_sub(reservation.size())
+            // Who came first may have more than its share now.
+            let unused = shared.saturating_sub(taken.spillable);
+            (shared / taken.spilling.max(1)).saturating_sub(reservation.size()).min(unused)
         } else {
             left
         };
@@ -147,5 +149,19 @@ mod tests {
         assert!(second.try_grow(1).is_err(), "alone it has all that is not kept back");
         drop(second);
         assert_eq!(pool.reserved(), 0);
+    }
+
+    #[test]
+    fn operators_that_come_one_after_the_other_leave_as_much() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(800));
+        let sorts: Vec<_> = (0..4).map(|_| MemoryConsumer::new("sort").with_can_spill(true)).collect();
+        let mut held = Vec::new();
+        for sort in sorts {
+            let sort = sort.register(&pool);
+            (0..400).take_while(|_| sort.try_grow(1).is_ok()).count();
+            held.push(sort);
+        }
+        assert_eq!(pool.reserved(), 400);
+        MemoryConsumer::new("merge").register(&pool).try_grow(400).unwrap();
     }
 }

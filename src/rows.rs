@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
+use rustling_table_provider::statement::Executed;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -34,16 +35,23 @@ pub struct Rows {
     runtime: Handle,
     schema: SchemaRef,
     stream: SendableRecordBatchStream,
+    is_insert: bool,
     stop: Stop,
 }
 
 impl Rows {
-    /// Pulls the batches of a stream with a runtime.
-    pub fn new(runtime: Handle, stream: SendableRecordBatchStream) -> Self {
-        Self { runtime, schema: stream.schema(), stream, stop: Stop::default() }
+    /// Pulls the rows of a statement with a runtime.
+    pub fn new(runtime: Handle, Executed { rows: stream, is_insert }: Executed) -> Self {
+        Self { runtime, schema: stream.schema(), stream, is_insert, stop: Stop::default() }
     }
 
-    /// The same rows until `stop` is used: then [`Error::Stopped`] comes instead of the next batch.
+    /// Whether the one row says how many rows were inserted.
+    pub fn is_insert(&self) -> bool {
+        self.is_insert
+    }
+
+    /// The same rows until `stop` is used: then [`Error::Stopped`] comes instead of the next batch, or
+    /// [`Error::InsertStopped`].
     #[must_use]
     pub fn until(self, stop: &Stop) -> Self {
         Self { stop: stop.clone(), ..self }
@@ -62,12 +70,13 @@ impl Iterator for Rows {
         if let Err(error) = refuse_inside_runtime() {
             return Some(Err(error));
         }
+        let stopped = if self.is_insert { Error::InsertStopped } else { Error::Stopped };
         let mut stop = self.stop.0.subscribe();
         let stream = &mut self.stream;
         let next = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                Ok(_) = stop.wait_for(|stopped| *stopped) => Some(Err(Error::Stopped)),
+                Ok(_) = stop.wait_for(|stopped| *stopped) => Some(Err(stopped)),
                 next = stream.next() => next.map(|batch| batch.map_err(Error::from)),
             }
         })?;

@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Flush(TableArgs),
     /// Rewrite a table, or all, so that the Parquet files in its folder are exactly its rows
     Compact(TableArgs),
+    /// Drop a table with all its rows
+    Drop(DropArgs),
     /// Show it all on TPC-H data: load, query, change, export; in a folder of its own
     Demo(DemoArgs),
 }
@@ -159,7 +161,7 @@ pub(crate) struct LoadArgs {
 }
 
 /// What a load does with keys that are there already.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Conflict {
     /// Load nothing
     Error,
@@ -294,6 +296,14 @@ pub(crate) struct TableArgs {
     /// The table [default: all tables]
     #[arg(long)]
     pub(crate) table: Option<String>,
+}
+
+/// `drop`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DropArgs {
+    /// The table
+    #[arg(long)]
+    pub(crate) table: String,
 }
 
 /// `demo`.

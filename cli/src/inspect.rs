@@ -1,4 +1,4 @@
-//! `inspect`, `flush`, `compact`: the state of the tables, and the work that changes it.
+//! `inspect`, `flush`, `compact`, `drop`: the state of the tables, and the work that changes it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rustling_db::Db;
 use rustling_db::engine::report::{DatabaseReport, RunReport, TableReport};
 use rustling_db::engine::version::history::{Compaction, History};
 
-use crate::args::{Global, TableArgs};
+use crate::args::{DropArgs, Global, TableArgs};
 use crate::failure::{Outcome, say};
 use crate::output::print_texts;
 use crate::session::{Missing, with_db};
@@ -151,6 +151,19 @@ pub(crate) fn compact(global: &Global, args: &TableArgs) -> Outcome {
         let before = summary(db, table);
         db.compact(table)?;
         say(&format!("compacted `{table}`: {before}, now {}", summary(db, table)));
+        Ok(())
+    })
+}
+
+/// Drops a table.
+///
+/// # Errors
+/// No such table; those of the database.
+pub(crate) fn drop_table(global: &Global, args: &DropArgs) -> Outcome {
+    with_db(global, Missing::Refuse, |db| {
+        let before = summary(db, &args.table);
+        db.drop_table(&args.table)?;
+        say(&format!("dropped `{}`: {before}", args.table));
         Ok(())
     })
 }

@@ -2,23 +2,26 @@
 //!
 //! In: signals. Out: a flag for loads, a [`Stop`] for queries, an exit code.
 //! Invariants: while something that can be given up runs, the first signal asks it to, and the command ends in order.
-//! Else, and with the second signal, the process ends at once: the database is always one that opens again, with
-//! everything that was acknowledged.
+//! Else, with the second signal, and if it has not ended after a while, such as a load that waits for its input, the
+//! process ends at once: the database is always one that opens again, with everything that was acknowledged.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use rustling_db::rows::Stop;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, say};
 
 /// 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 /// 128 + SIGTERM.
 const TERMINATED: u8 = 143;
+/// How long what was asked to stop may take to.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What signals do to this process.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +67,16 @@ impl Interrupt {
             self.code.store(code, Ordering::SeqCst);
             self.cancel.store(true, Ordering::SeqCst);
             self.stop.stop();
+            let this = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(PATIENCE).await;
+                if this.patient.load(Ordering::SeqCst) {
+                    say(
+                        "error: ended at once, for it did not stop; what was being committed is there or not, and nothing by half",
+                    );
+                    std::process::exit(i32::from(code));
+                }
+            });
         }
     }
 

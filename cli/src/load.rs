@@ -16,7 +16,7 @@ use rustling_db::etl::csv::source::Progress;
 use rustling_db::import::CsvLoad;
 use rustling_db::{Db, Error};
 
-use crate::args::{Global, LoadArgs};
+use crate::args::{Conflict, Global, LoadArgs};
 use crate::failure::{Failure, Outcome, say};
 use crate::interrupt::Interrupt;
 use crate::session::{Missing, with_db};
@@ -34,15 +34,31 @@ pub(crate) fn load(global: &Global, args: &LoadArgs, interrupt: &Interrupt) -> O
     // Without a key the table must be there, and so must the database.
     let missing = if names_key { Missing::Create } else { Missing::Refuse };
     with_db(global, missing, |db| {
-        if !names_key && db.snapshot().table(&args.table).is_err() {
+        let table = db.snapshot().table(&args.table).ok();
+        if !names_key && table.is_none() {
             return Err(key_missing(args));
         }
+        check_options(args, table.is_some_and(|table| table.schema().has_key()))?;
         interrupt.patiently(|| load_into(db, args, interrupt))
     })
     .map_err(|failure| match failure {
         Failure::Db(error) if matches!(*error, Error::Engine(EngineError::NoDatabase { .. })) => key_missing(args),
         other => other,
     })
+}
+
+/// Options that say something of a key, and the key of a table that is there, must agree.
+fn check_options(args: &LoadArgs, has_key: bool) -> Outcome {
+    let table = &args.table;
+    if args.no_key && has_key {
+        let text = format!("table `{table}` has a key; leave --no-key out or load into another table");
+        return Err(Failure::Usage(text));
+    }
+    if args.on_conflict != Conflict::Error && !has_key && args.key.is_empty() {
+        let text = format!("--on-conflict is about keys that are there, and table `{table}` has no key");
+        return Err(Failure::Usage(text));
+    }
+    Ok(())
 }
 
 fn key_missing(args: &LoadArgs) -> Failure {

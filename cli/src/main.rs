@@ -82,6 +82,7 @@ fn run(args: &Args, interrupt: &Interrupt) -> Outcome {
         Command::Inspect => inspect::inspect(global),
         Command::Flush(args) => inspect::flush(global, args),
         Command::Compact(args) => inspect::compact(global, args),
+        Command::Drop(args) => inspect::drop_table(global, args),
         Command::Dump(args) => dump::dump(global, args),
         Command::Demo(args) => demo::demo(global, args, interrupt),
     }
@@ -97,5 +98,11 @@ fn start_log(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(coloured).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(coloured)
+        .with_writer(std::io::stderr)
+        // Where standard error cannot be written nobody listens: no reason to panic.
+        .log_internal_errors(false)
+        .init();
 }

@@ -152,13 +152,15 @@ impl<'a> CsvColumn<'a> {
     }
 }
 
-/// Appends a field, in quotes where it is empty or holds what ends a field.
+/// Appends a field, in quotes where it is empty, holds what ends a field, or begins or ends with a space, of which a
+/// header's names are freed.
 fn write_field(line: &mut Vec<u8>, index: usize, value: Option<&[u8]>) {
     if index > 0 {
         line.push(b',');
     }
     let Some(value) = value else { return };
-    if !value.is_empty() && !value.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n')) {
+    let is_plain = !value.iter().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'));
+    if !value.is_empty() && is_plain && value.trim_ascii() == value {
         line.extend_from_slice(value);
         return;
     }
@@ -192,7 +194,8 @@ pub(crate) fn print_json(rows: impl Iterator<Item = Result<RecordBatch, Error>>)
     Ok(total)
 }
 
-/// Encodes what JSON numbers lose: decimals, and floats that are no numbers.
+/// Encodes what JSON numbers lose, decimals and floats that are no numbers; and fails where a date has no text, which is
+/// written as if it were the text otherwise.
 #[derive(Debug)]
 struct Exact;
 
@@ -209,6 +212,7 @@ impl EncoderFactory for Exact {
                 Box::new(Quoted(ArrayFormatter::try_new(array, &options)?))
             }
             DataType::Float16 | DataType::Float32 | DataType::Float64 => Box::new(Floats(array)),
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Box::new(Texts::new(array)?),
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
@@ -222,6 +226,23 @@ impl Encoder for Quoted<'_> {
     fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
         // Writing to memory cannot fail.
         let _ = write!(out, "\"{}\"", self.0.value(index));
+    }
+}
+
+/// Values as strings that were made before, because making them can fail.
+struct Texts(Vec<String>);
+
+impl Texts {
+    fn new(array: &dyn Array) -> Result<Self, ArrowError> {
+        let texts = ArrayFormatter::try_new(array, &FormatOptions::new().with_display_error(false))?;
+        (0..array.len()).map(|row| texts.value(row).try_to_string()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Encoder for Texts {
+    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "\"{}\"", self.0[index]);
     }
 }
 
@@ -255,11 +276,12 @@ mod tests {
     #[test]
     fn fields_are_quoted_where_they_must_be() {
         let mut line = Vec::new();
-        for (index, value) in
-            [Some("a b"), None, Some(""), Some("1,5"), Some("say \"x\""), Some("\n")].into_iter().enumerate()
+        for (index, value) in [Some("a b"), None, Some(""), Some("1,5"), Some("say \"x\""), Some("\n"), Some(" a")]
+            .into_iter()
+            .enumerate()
         {
             write_field(&mut line, index, value.map(str::as_bytes));
         }
-        assert_eq!(String::from_utf8(line).unwrap(), "a b,,\"\",\"1,5\",\"say \"\"x\"\"\",\"\n\"");
+        assert_eq!(String::from_utf8(line).unwrap(), "a b,,\"\",\"1,5\",\"say \"\"x\"\"\",\"\n\",\" a\"");
     }
 }

@@ -6,11 +6,11 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use rustling_db::arrow::array::{AsArray, RecordBatch};
-use rustling_db::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use rustling_db::arrow::datatypes::{DataType, UInt64Type};
 use rustling_db::export::write_parquet;
 use rustling_db::table_provider::error::Error as SqlError;
 use rustling_db::table_provider::gate::Kind;
-use rustling_db::table_provider::statement::Statement;
+use rustling_db::table_provider::statement::{SQL_BYTES_MAX, Statement};
 use rustling_db::{Db, Error};
 
 use crate::args::{ExportArgs, Format, Global, SqlArgs};
@@ -65,7 +65,8 @@ fn sources(args: &SqlArgs) -> Outcome<Vec<Source<'_>>> {
     }
     let mut text = String::new();
     let failed = |source| Failure::File { operation: "read", path: "standard input".to_owned(), source };
-    stdin.read_to_string(&mut text).map_err(failed)?;
+    // One byte more than may be: what is too long is refused without reading on.
+    (&mut stdin).take(SQL_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(failed)?;
     Ok(vec![Source { text, file: None }])
 }
 
@@ -74,7 +75,7 @@ impl Source<'_> {
     fn failure(&self, line: Option<u64>, source: Box<Error>) -> Failure {
         let has_line = matches!(&*source, Error::Sql(SqlError::Syntax { .. } | SqlError::Refused { .. }));
         let mut place = self.file.map_or_else(String::new, |file| format!("{}: ", file.display()));
-        if let Some(line) = line.filter(|_| !has_line && !matches!(*source, Error::Stopped)) {
+        if let Some(line) = line.filter(|_| !has_line && !matches!(*source, Error::Stopped | Error::InsertStopped)) {
             place.push_str(&format!("line {line}: "));
         }
         Failure::Statement { place, source }
@@ -86,10 +87,9 @@ fn run(db: &Db, statement: &Statement, format: Format, interrupt: &Interrupt) ->
     let rows = db.run(statement)?.until(&interrupt.stop);
     let schema = rows.schema().clone();
     let verb = match statement.kind() {
-        Kind::Insert => Some("inserted"),
         Kind::CopyTo => Some("wrote"),
-        // A prepared statement that is executed may be an insert.
-        Kind::Prepared if is_count(&schema) => Some("inserted"),
+        // A prepared statement that is executed may be one, too.
+        _ if rows.is_insert() => Some("inserted"),
         _ => None,
     };
     match verb {
@@ -106,11 +106,6 @@ fn run(db: &Db, statement: &Statement, format: Format, interrupt: &Interrupt) ->
         }
         None => print_rows(format, &schema, rows).map(drop),
     }
-}
-
-/// Whether this is what a statement that writes gives.
-fn is_count(schema: &SchemaRef) -> bool {
-    matches!(schema.fields().as_ref(), [field] if field.name() == "count" && *field.data_type() == DataType::UInt64)
 }
 
 fn counted_rows(batch: &RecordBatch) -> u64 {

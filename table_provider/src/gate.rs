@@ -17,6 +17,9 @@ use datafusion::sql::sqlparser::ast::{Insert, Select, Set, SetExpr, Statement as
 use crate::pin::rustling_table;
 use crate::refusal::advice;
 
+/// Settings of a parser that is not the one that reads these statements.
+const PARSER: &str = "datafusion.sql_parser";
+
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -106,6 +109,9 @@ fn kind_of(statement: &Ast) -> Result<Kind, String> {
         | Ast::ShowFunctions { .. }
         | Ast::ShowSchemas { .. }
         | Ast::ShowDatabases { .. } => Ok(Kind::Show),
+        Ast::Set(Set::SingleAssignment { variable, .. }) if variable.to_string().starts_with(PARSER) => {
+            Err(format!("SET {PARSER}"))
+        }
         Ast::Set(Set::SingleAssignment { .. } | Set::SetTimeZone { .. }) => Ok(Kind::Set),
         Ast::Prepare { .. } | Ast::Execute { .. } | Ast::Deallocate { .. } => Ok(Kind::Prepared),
         other => Err(name(other)),

@@ -28,12 +28,18 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
 use futures::stream;
+use rustling_engine::rows::canonical::kept_bytes;
 use rustling_engine::sst::counts::ReadCounts;
 
 use crate::blocking::blocking;
 use crate::error::external;
 use crate::key_read::{KeyMetrics, KeyRead};
 use crate::keyed_table::names;
+
+/// Keys of the first step, which tells how long rows are.
+const FIRST_KEYS: usize = 32;
+/// Bytes of the rows of a step, about.
+const STEP_BYTES: usize = 4 << 20;
 
 /// Reads rows by their keys.
 #[derive(Clone, Debug)]
@@ -116,6 +122,7 @@ impl ExecutionPlan for KeyLookupExec {
             keys: self.keys.clone(),
             read: self.read.clone(),
             batch_rows: context.session_config().batch_size().max(1),
+            at_once: FIRST_KEYS.min(context.session_config().batch_size().max(1)),
             room: self.read.fetch.unwrap_or(usize::MAX),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             counts: KeyMetrics::new(&self.metrics, "keys"),
@@ -169,6 +176,8 @@ struct Lookup {
     keys: RecordBatch,
     read: KeyRead,
     batch_rows: usize,
+    /// Keys of the next step: few before it is known how long rows are.
+    at_once: usize,
     /// Rows that may still come.
     room: usize,
     baseline: BaselineMetrics,
@@ -181,7 +190,7 @@ impl Lookup {
         while self.keys.num_rows() > 0 && self.room > 0 {
             let time = self.baseline.elapsed_compute().clone();
             let _timer = time.timer();
-            let taken = self.keys.num_rows().min(self.batch_rows);
+            let taken = self.keys.num_rows().min(self.at_once);
             let keys = self.keys.slice(0, taken);
             self.keys = self.keys.slice(taken, self.keys.num_rows() - taken);
             let mut counts = ReadCounts::default();
@@ -189,6 +198,10 @@ impl Lookup {
             let found = snapshot.get_many(&keys, &self.read.stored, &mut counts).map_err(external)?;
             self.counts.asked.add(taken);
             self.counts.rows_found.add(found.rows.num_rows());
+            if found.rows.num_rows() > 0 {
+                let row_bytes = kept_bytes(found.rows.columns()) / found.rows.num_rows();
+                self.at_once = (STEP_BYTES / row_bytes.max(1)).clamp(1, self.batch_rows);
+            }
             self.counts.add(counts);
             let rows = self.read.apply(&found.rows)?;
             let rows = rows.slice(0, rows.num_rows().min(self.room));

@@ -144,7 +144,8 @@ impl KeyColumns {
             return KeySet::All;
         }
         if literal.is_null() {
-            return KeySet::NONE;
+            // A cast that was tried may be NULL where the key is not.
+            return if operator == Operator::IsNotDistinctFrom { KeySet::All } else { KeySet::NONE };
         }
         match self.value(literal, column).and_then(|value| values_beside(operator, value)) {
             Some(values) => self.of(column.place, values),

@@ -9,6 +9,8 @@ pub mod error;
 
 pub mod blocking;
 
+pub mod partial_file;
+
 pub mod refusal;
 
 pub mod shown;
@@ -75,6 +77,8 @@ pub mod catalog;
 pub mod pin;
 
 pub mod gate;
+
+pub mod copy_to;
 
 pub mod statement;
 

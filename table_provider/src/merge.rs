@@ -1,27 +1,27 @@
 //! Changes in memory that overlap, merged by the engine.
 //!
 //! In: merge parts. Out: a stream per partition of the columns that are wanted.
-//! Invariants: the engine reads on a blocking thread, a few batches ahead of who asks; it starts with the first poll
-//! and stops when nobody asks any more. Only wanted columns are read.
+//! Invariants: the engine reads on a blocking thread, a batch ahead of who asks, and no thread waits for who asks: many
+//! streams that nobody polls hold none up. It starts with the first poll and stops when nobody asks any more. Only
+//! wanted columns are read.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput, Time};
-use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
-use futures::{StreamExt, stream};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::future::{self, BoxFuture};
+use futures::{FutureExt, StreamExt, stream};
 use rustling_engine::read::plan::MergePart;
-use tokio::sync::mpsc::Sender;
+use rustling_engine::read::snapshot::Scan;
+use tokio::runtime::Handle;
 
 use crate::error::external;
 use crate::wanted::Wanted;
-
-/// Batches that wait between the engine and who asks.
-const BATCHES_AHEAD: usize = 3;
 
 /// Merge parts, in partitions.
 #[derive(Clone, Debug)]
@@ -67,18 +67,22 @@ impl MergeRows {
         context: &TaskContext,
     ) -> SendableRecordBatchStream {
         let (stored, columns) = wanted.stored();
+        let mut parts = self.partitions[partition].clone();
+        parts.reverse();
         let reading = Reading {
-            parts: self.partitions[partition].clone(),
+            parts,
+            scan: None,
+            left: None,
             stored,
             columns,
             wanted: wanted.clone(),
+            room: wanted.fetch.unwrap_or(usize::MAX),
             batch_rows: context.session_config().batch_size(),
             baseline: BaselineMetrics::new(metrics, partition),
             merge_time: MetricBuilder::new(metrics).subset_time("merge_time", partition),
         };
-        let schema = wanted.schema.clone();
-        let start = stream::once(async move { reading.start() }).flatten();
-        Box::pin(RecordBatchStreamAdapter::new(schema, start))
+        let start = stream::once(async move { stream::try_unfold(begin(reading), next) }).flatten();
+        Box::pin(RecordBatchStreamAdapter::new(wanted.schema.clone(), start))
     }
 }
 
@@ -90,59 +94,75 @@ impl fmt::Display for MergeRows {
     }
 }
 
+/// The next batch, if there is one, and what is read then.
+type Step = Result<Option<(RecordBatch, Reading)>>;
+
+/// Begins to read the next batch, on a thread that is free again once it is read.
+fn begin(reading: Reading) -> BoxFuture<'static, Step> {
+    match Handle::try_current() {
+        Ok(runtime) => {
+            let read = runtime.spawn_blocking(move || reading.step());
+            async { read.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))? }.boxed()
+        }
+        Err(_) => future::lazy(|_| reading.step()).boxed(),
+    }
+}
+
+/// Hands a batch on while the next one is read.
+async fn next(step: BoxFuture<'static, Step>) -> Result<Option<(RecordBatch, BoxFuture<'static, Step>)>> {
+    Ok(step.await?.map(|(batch, reading)| (batch, begin(reading))))
+}
+
 /// The reading of one partition.
 struct Reading {
+    /// Parts that are not begun, the next one last.
     parts: Vec<Arc<MergePart>>,
+    /// The part that is being read.
+    scan: Option<Scan>,
+    /// What was read and is too much for one batch.
+    left: Option<RecordBatch>,
     /// The columns to read, ascending, each once.
     stored: Vec<usize>,
     /// Where in them the wanted columns are.
     columns: Vec<usize>,
     wanted: Wanted,
+    /// Rows that may still come.
+    room: usize,
     batch_rows: usize,
     baseline: BaselineMetrics,
     merge_time: Time,
 }
 
 impl Reading {
-    fn start(self) -> SendableRecordBatchStream {
-        let mut builder = RecordBatchReceiverStreamBuilder::new(self.wanted.schema.clone(), BATCHES_AHEAD);
-        let output = builder.tx();
-        builder.spawn_blocking(move || self.run(&output));
-        builder.build()
+    /// The next batch, of the session's batch size at most, until everything is read or enough is.
+    fn step(mut self) -> Step {
+        if self.room == 0 {
+            return Ok(None);
+        }
+        let Some(batch) = self.left.take().map_or_else(|| self.read(), |left| Ok(Some(left)))? else { return Ok(None) };
+        let count = batch.num_rows().min(self.batch_rows).min(self.room);
+        self.left = Some(batch.slice(count, batch.num_rows() - count)).filter(|left| left.num_rows() > 0);
+        self.room -= count;
+        Ok(Some((batch.slice(0, count).record_output(&self.baseline), self)))
     }
 
-    /// Reads until everything is read, enough is read, or nobody listens.
-    fn run(self, output: &Sender<Result<RecordBatch>>) -> Result<()> {
-        let mut room = self.wanted.fetch.unwrap_or(usize::MAX);
-        for part in &self.parts {
-            let time = self.merge_time.timer();
-            let mut scan = part.open(&self.stored).map_err(external)?;
-            time.done();
-            loop {
-                let time = self.merge_time.timer();
-                let Some(batch) = scan.next().transpose().map_err(external)? else { break };
-                time.done();
-                let batch = self.wanted.retype(&batch, &self.columns)?;
-                let batch = batch.slice(0, batch.num_rows().min(room));
-                room -= batch.num_rows();
-                if !self.send(&batch, output) || room == 0 {
-                    return Ok(());
+    /// The next rows of the engine.
+    fn read(&mut self) -> Result<Option<RecordBatch>> {
+        let time = self.merge_time.clone();
+        let _timer = time.timer();
+        loop {
+            let scan = match (&mut self.scan, self.parts.pop()) {
+                (Some(scan), next) => {
+                    self.parts.extend(next);
+                    scan
                 }
+                (None, Some(part)) => self.scan.insert(part.open(&self.stored).map_err(external)?),
+                (None, None) => return Ok(None),
+            };
+            match scan.next().transpose().map_err(external)? {
+                Some(batch) => return Ok(Some(self.wanted.retype(&batch, &self.columns)?)),
+                None => self.scan = None,
             }
         }
-        Ok(())
-    }
-
-    /// Hands a batch on in pieces of the session's batch size; `false` if nobody listens.
-    fn send(&self, batch: &RecordBatch, output: &Sender<Result<RecordBatch>>) -> bool {
-        let mut start = 0;
-        while start < batch.num_rows() {
-            let piece = batch.slice(start, self.batch_rows.min(batch.num_rows() - start));
-            start += piece.num_rows();
-            if output.blocking_send(Ok(piece.record_output(&self.baseline))).is_err() {
-                return false;
-            }
-        }
-        true
     }
 }

@@ -3,7 +3,8 @@
 //! In: the batches of a query. Out: their number of rows, once all of them are durable.
 //! Invariants: all rows or none. What fits into a quarter of a memtable is one write batch; more is a bulk load that
 //! spills, so memory stays bounded. A query that fails or is cancelled ends the load without a commit: the end of the
-//! rows is a message of its own, a channel that closes without it is a cancellation.
+//! rows is a message of its own, a channel that closes without it is a cancellation. A commit that has begun when the
+//! statement is dropped goes on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -75,6 +76,12 @@ impl TableSink {
             )));
         }
         for (expected, found) in expected.iter().zip(found) {
+            if expected.name() != found.name() {
+                let (name, expected, found) = (&self.name, expected.name(), found.name());
+                return Err(DataFusionError::Plan(format!(
+                    "INSERT INTO `{name}` gives column `{found}` where the table has `{expected}`; select the columns in the table's order"
+                )));
+            }
             if !is_same_but_encoding(expected.data_type(), found.data_type()) {
                 return Err(DataFusionError::Plan(format!(
                     "INSERT INTO `{}` gives column `{}` as {}, the table has {}; cast it",

@@ -8,7 +8,7 @@
 
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParserBuilder, Statement as DFStatement};
@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+use crate::copy_to::{into_partial_file, publish_before};
 use crate::error::{Error, Result};
 use crate::gate::{Kind, check_plan, first_words, kind};
 use crate::pin::pin;
@@ -32,6 +33,14 @@ pub struct Statement {
     text: String,
     line: u64,
     kind: Kind,
+}
+
+/// A statement that runs.
+pub struct Executed {
+    /// Its rows.
+    pub rows: SendableRecordBatchStream,
+    /// Whether its one row says how many were inserted: an insert, or an `EXECUTE` of one.
+    pub is_insert: bool,
 }
 
 /// Parses SQL text into its statements.
@@ -151,14 +160,23 @@ impl Statement {
         Ok(plan)
     }
 
-    /// Runs it in a session. A query runs when its rows are asked for; so does an insert, whose one row is the number
-    /// of rows inserted.
+    /// Runs it in a session. A query runs when its rows are asked for; so does what writes, whose one row is the number
+    /// of rows written. Dropping the rows stops it.
     ///
     /// # Errors
-    /// As [`Statement::plan`].
-    pub async fn execute(&self, context: &SessionContext) -> Result<DataFrame> {
-        let plan = self.plan(&context.state()).await?;
-        Ok(context.execute_logical_plan(plan).await?)
+    /// As [`Statement::plan`]; a file of a `COPY` that cannot be made.
+    pub async fn execute(&self, context: &SessionContext) -> Result<Executed> {
+        let (plan, file) = into_partial_file(self.plan(&context.state()).await?)?;
+        // What is executed may have been prepared, and is not pinned then.
+        let (state, plan) = context.execute_logical_plan(plan).await?.into_parts();
+        let frame = DataFrame::new(state, pin(plan)?);
+        let is_insert = matches!(frame.logical_plan(), LogicalPlan::Dml(_));
+        let rows = frame.execute_stream().await?;
+        let rows = match file {
+            Some(file) => publish_before(rows, file),
+            None => rows,
+        };
+        Ok(Executed { rows, is_insert })
     }
 }
 

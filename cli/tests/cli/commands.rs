@@ -15,7 +15,7 @@ fn help_and_version_are_data_and_no_failure() {
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
     for command in [
         "load", "sql", "insert", "get", "delete", "export", "backup", "restore", "inspect", "dump", "flush", "compact",
-        "demo",
+        "drop", "demo",
     ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}: {help}");
         let own = folder.run(&[command, "--help"]);
@@ -178,4 +178,12 @@ fn inspect_flush_and_compact_show_and_change_the_runs() {
         assert!(text.contains(part), "{part}: {text}");
     }
     insta::assert_snapshot!(folder.failed(&["flush", "--table", "x"]), @"error: there is no table `x`; there are: t, kv");
+}
+
+#[test]
+fn a_standard_error_that_cannot_be_written_ends_nothing() {
+    let folder = Folder::with_table();
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let status = folder.command(&["-vv", "compact"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
 }

@@ -111,3 +111,22 @@ fn what_is_printed_as_csv_loads_as_the_same_table() {
     assert_eq!(folder.value("SELECT count(*) FROM (SELECT * FROM a EXCEPT SELECT * FROM b)"), "0");
     assert_eq!(folder.value("SELECT count(*) FROM b WHERE text IS NULL OR note = ''"), "2");
 }
+
+#[test]
+fn options_that_contradict_the_table_are_refused() {
+    let folder = Folder::with_table();
+    folder.write("u.csv", "id,name,price\n7,,\n");
+    insta::assert_snapshot!(folder.run(&["load", "u.csv", "--table", "t", "--no-key"]), @"
+    exit 2
+    error: table `t` has a key; leave --no-key out or load into another table
+    ");
+    let strict = "id bigint, name text not null, price decimal(10,2)";
+    let said = folder.failed(&["load", "u.csv", "--table", "t", "--schema", strict]);
+    assert!(said.contains("name Utf8 not null"), "{said}");
+    folder.ok(&["load", "u.csv", "--table", "n", "--no-key"]);
+    insta::assert_snapshot!(folder.run(&["load", "u.csv", "--table", "n", "--on-conflict", "skip"]), @"
+    exit 2
+    error: --on-conflict is about keys that are there, and table `n` has no key
+    ");
+    folder.ok(&["load", "u.csv", "--table", "t", "--schema", "id bigint, name text, price decimal(10,2)"]);
+}

@@ -50,6 +50,19 @@ fn an_interrupted_load_applies_nothing() {
     }
 }
 
+/// Nothing comes any more, and nobody closes the input.
+#[test]
+fn a_load_that_waits_for_its_input_ends_with_the_first_signal() {
+    let folder = Folder::with_table();
+    let mut child = start_load(&folder);
+    let input = child.stdin.take();
+    send("-TERM", &child);
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    drop(input);
+    assert_eq!(ran.code, Some(143), "{ran}");
+    assert_eq!(folder.value("SELECT count(*) FROM t"), "3");
+}
+
 #[test]
 fn an_interrupted_load_into_a_new_table_leaves_no_table() {
     let folder = Folder::new();
@@ -127,7 +140,7 @@ fn a_stopped_export_keeps_the_file_that_was_there() {
     let before = std::fs::read(folder.path("t.parquet")).unwrap();
     let query = "SELECT value, value * 3 AS third FROM generate_series(1, 100000000000)";
     let child = folder.command(&["export", "--query", query, "t.parquet"]).stderr(Stdio::piped()).spawn().unwrap();
-    let partial = format!(".t.parquet.{}.partial", child.id());
+    let partial = format!(".t.{}-0.partial.parquet", child.id());
     while !folder.has(&partial) {
         std::thread::yield_now();
     }

@@ -184,3 +184,72 @@ fn tables_and_queries_are_exported_to_parquet() {
     assert!(!folder.has("x.parquet"));
     assert_eq!(folder.value("SELECT count(*) FROM t"), "3");
 }
+
+#[test]
+fn a_copy_that_fails_leaves_the_file_that_was_there() {
+    let folder = Folder::with_table();
+    for name in ["good.parquet", "good.csv", "g o od%.json"] {
+        folder.ok(&["sql", &format!("COPY (SELECT value FROM generate_series(1, 1000)) TO '{name}'")]);
+        let before = std::fs::read(folder.path(name)).unwrap();
+        let late = "SELECT 100 / (90000 - value) AS value FROM generate_series(1, 100000)";
+        let said = folder.failed(&["sql", &format!("COPY ({late}) TO '{name}'")]);
+        assert!(said.contains("Divide by zero"), "{said}");
+        assert_eq!(std::fs::read(folder.path(name)).unwrap(), before);
+        folder.ok(&["sql", &format!("COPY (SELECT 1 AS value) TO '{name}'")]);
+        assert_ne!(std::fs::read(folder.path(name)).unwrap(), before);
+    }
+    std::fs::create_dir(folder.path("folder.csv")).unwrap();
+    folder.ok(&["sql", "COPY t TO 'folder.csv/' STORED AS CSV"]);
+    assert_eq!(folder.list("folder.csv").len(), 1);
+    let entries = folder.list(".");
+    assert!(!entries.iter().any(|name| name.contains("partial")), "{entries:?}");
+}
+
+#[test]
+fn an_export_takes_the_place_of_regular_files_only() {
+    let folder = Folder::with_table();
+    std::fs::create_dir(folder.path("folder")).unwrap();
+    for target in ["folder", "/dev/null"] {
+        let said = folder.failed(&["export", "--table", "t", target]);
+        assert_eq!(said, format!("error: cannot write {target}: not a regular file\n"));
+    }
+}
+
+#[test]
+fn a_column_named_count_of_a_prepared_query_is_no_insert() {
+    let folder = Folder::with_table();
+    let query = "PREPARE q AS SELECT arrow_cast(7, 'UInt64') AS count; EXECUTE q";
+    assert_eq!(folder.run(&["sql", query, "--format", "csv"]).to_string(), "exit 0\ncount\n7\n");
+    let insert = "PREPARE i AS INSERT INTO t VALUES ($1, 'four', 4); EXECUTE i(4)";
+    assert_eq!(folder.run(&["sql", insert, "--format", "csv"]).to_string(), "exit 0\ninserted 1 row\n");
+}
+
+#[test]
+fn a_date_without_a_text_is_an_error_and_not_the_text_of_one() {
+    let folder = Folder::with_table();
+    for format in ["json", "csv"] {
+        let ran = folder.run(&["sql", "SELECT arrow_cast(2147483647, 'Date32') AS d", "--format", format]);
+        assert_eq!(ran.code, Some(1), "{format}: {ran}");
+    }
+    let dates = "SELECT DATE '2024-02-29' AS d, TIMESTAMP '2024-02-29T12:30:00' AS t, arrow_cast(NULL, 'Date32') AS n";
+    let printed = folder.ok(&["sql", dates, "--format", "json"]);
+    assert_eq!(printed, "{\"d\":\"2024-02-29\",\"t\":\"2024-02-29T12:30:00\",\"n\":null}\n");
+}
+
+#[test]
+fn a_table_is_dropped() {
+    let folder = Folder::with_table();
+    assert!(folder.run(&["drop", "--table", "t"]).stderr.starts_with("dropped `t`: "));
+    assert!(folder.failed(&["drop", "--table", "t"]).contains("no table"));
+}
+
+#[test]
+fn a_cast_that_was_tried_may_make_a_key_null() {
+    let folder = Folder::new();
+    folder.write("d.csv", "d\n1.25\n");
+    folder.ok(&["load", "d.csv", "--table", "d", "--key", "d", "--schema", "d decimal(50,2)"]);
+    // In memory, where nothing but this looks at the condition before it is asked of each row.
+    folder.ok(&["sql", "INSERT INTO d VALUES (77777.50)"]);
+    let query = "SELECT d FROM d WHERE TRY_CAST(d AS DECIMAL(5,3)) IS NOT DISTINCT FROM NULL";
+    assert_eq!(folder.value(query), "77777.50");
+}

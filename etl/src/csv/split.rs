@@ -193,6 +193,8 @@ impl Scan {
     /// End of the first record that ends behind `at`, or `None` if more bytes are needed (or, at the end of the file,
     /// none ends).
     fn first_end(&mut self, bytes: &[u8], ended: bool, delimiter: u8) -> Option<End> {
+        // The next line end, or the end of the bytes. It is found once for all fields before it: a line may have many.
+        let mut line_end = self.at;
         while self.at < bytes.len() {
             if self.opened.is_some() {
                 if !self.close(bytes, ended) {
@@ -200,14 +202,15 @@ impl Scan {
                 }
                 continue;
             }
-            let end = memchr2(b'\n', b'\r', &bytes[self.at..]).map(|at| self.at + at);
-            let quote = opening_quote(bytes, self.at, end.unwrap_or(bytes.len()), delimiter);
-            match (quote, end) {
+            if line_end <= self.at {
+                line_end = memchr2(b'\n', b'\r', &bytes[self.at..]).map_or(bytes.len(), |at| self.at + at);
+            }
+            match (opening_quote(bytes, self.at, line_end, delimiter), line_end) {
                 (Some(quote), _) => {
                     self.opened = Some(quote);
                     self.at = quote + 1;
                 }
-                (None, Some(record)) => {
+                (None, record) if record < bytes.len() => {
                     self.at = record;
                     let next = match (bytes[record], bytes.get(record + 1)) {
                         (b'\r', None) if !ended => return None,
@@ -216,7 +219,7 @@ impl Scan {
                     };
                     return Some(End { record, next });
                 }
-                (None, None) => self.at = bytes.len(),
+                (None, _) => self.at = bytes.len(),
             }
         }
         None

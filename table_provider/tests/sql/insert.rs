@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::sink::DataSink;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -156,4 +157,15 @@ async fn copy_writes_the_table_into_files() {
         let sql = "SELECT v, k, n, f FROM t ORDER BY k";
         assert_eq!(rows(&other, sql).await, rows(&fixture.context, sql).await);
     }
+}
+
+#[tokio::test]
+async fn columns_under_other_names_are_refused() {
+    let fixture = Fixture::new();
+    let write =
+        async |sql: &str| fixture.context.sql(sql).await.unwrap().write_table("t", DataFrameWriteOptions::new()).await;
+    let error = write("SELECT 'a' AS v, 1 AS n, arrow_cast(2, 'Int32') AS k, 0.5 AS f").await.unwrap_err();
+    assert!(error.to_string().contains("gives column `n` where the table has `k`"), "{error}");
+    write("SELECT 'a' AS v, 1 AS k, arrow_cast(2, 'Int32') AS n, 0.5 AS f").await.unwrap();
+    assert_eq!(number(&fixture.context, "SELECT count(*) FROM t").await, 1);
 }

@@ -1,5 +1,6 @@
 //! What is refused, by what name, and that it changes nothing.
 
+use futures::TryStreamExt;
 use rustling_engine::error::ErrorKind;
 use rustling_table_provider::error::Error;
 use rustling_table_provider::gate::Kind;
@@ -119,7 +120,8 @@ async fn allowed_statements_run() {
     ] {
         let statements = parse(sql).unwrap();
         assert_eq!((statements.len(), statements[0].kind()), (1, kind), "{sql}");
-        statements[0].execute(&fixture.context).await.unwrap().collect().await.unwrap();
+        let rows = statements[0].execute(&fixture.context).await.unwrap().rows;
+        rows.try_collect::<Vec<_>>().await.unwrap();
     }
     assert_eq!(number(&fixture.context, "SELECT count(*) FROM t").await, 13);
 }
@@ -154,7 +156,7 @@ async fn the_plan_is_looked_at_as_well() {
     let fixture = Fixture::new();
     run(&fixture.context, "CREATE TABLE elsewhere (a INT)").await.unwrap();
     let statements = parse("INSERT INTO elsewhere VALUES (1)").unwrap();
-    let error = statements[0].execute(&fixture.context).await.unwrap_err();
+    let error = statements[0].execute(&fixture.context).await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     for sql in [
         "CREATE TABLE x AS SELECT 1",
@@ -173,8 +175,8 @@ async fn engine_errors_keep_their_text_through_sql() {
     let mut fixture = Fixture::new();
     fixture.upsert([1], 0);
     let statements = parse("INSERT INTO t VALUES ('a', 1, 1, 1.0)").unwrap();
-    let error =
-        statements[0].execute(&fixture.context).await.unwrap().collect().await.map_err(Error::from).unwrap_err();
+    let rows = statements[0].execute(&fixture.context).await.unwrap().rows;
+    let error = rows.try_collect::<Vec<_>>().await.map_err(Error::from).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(error.to_string(), "key 1 is in table `t` already; use upsert to replace its row");
     assert_eq!(text(&run(&fixture.context, "SELECT v FROM t").await.unwrap()), ["text 1"]);

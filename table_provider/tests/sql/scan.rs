@@ -2,8 +2,10 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::physical_plan::collect;
+use futures::{StreamExt, TryStreamExt};
 use rustling_engine::rows::change::WriteBatch;
 use std::sync::Arc;
+use tokio::runtime::Builder;
 
 use crate::fixture::{Fixture, explain, number, plan, rows, run, schema, session};
 
@@ -211,4 +213,29 @@ async fn nan_is_found_where_it_is_greater_than_all() {
     check().await;
     fixture.database.flush("floats").unwrap();
     check().await;
+}
+
+/// A thread that waited for who asks would be one of two that there are.
+#[test]
+fn merges_that_nobody_reads_on_hold_no_other_query_up() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).max_blocking_threads(2).enable_all().build().unwrap();
+    let mut fixture = Fixture::new();
+    fixture.upsert((0..3_000).step_by(2), 0);
+    fixture.upsert((1..3_000).step_by(2), 0);
+    fixture.upsert((0..3_000).step_by(3), 1);
+    runtime.block_on(async {
+        let session = fixture.context.clone();
+        run(&session, "SET datafusion.execution.batch_size = 50").await.unwrap();
+        let mut begun = Vec::new();
+        for _ in 0..8 {
+            let mut rows = session.sql("SELECT * FROM t").await.unwrap().execute_stream().await.unwrap();
+            let first = rows.next().await.unwrap().unwrap().num_rows();
+            begun.push((rows, first));
+        }
+        assert_eq!(number(&session, "SELECT count(*) FROM t WHERE n >= 0").await, 3_000);
+        for (rows, first) in begun {
+            let rest: Vec<_> = rows.try_collect().await.unwrap();
+            assert_eq!(first + rest.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3_000);
+        }
+    });
 }

@@ -1,6 +1,7 @@
 //! A plan shows the rows of the moment it was made, a statement one moment.
 
 use datafusion::physical_plan::collect;
+use futures::TryStreamExt;
 use rustling_table_provider::statement::parse;
 use rustling_table_provider::table::RustlingTable;
 use std::sync::Arc;
@@ -71,7 +72,8 @@ async fn a_prepared_statement_shows_the_rows_of_its_execution() {
     let mut fixture = Fixture::new();
     let run = async |context: &datafusion::prelude::SessionContext, sql: &str| {
         let statements = parse(sql).unwrap();
-        text(&statements[0].execute(context).await.unwrap().collect().await.unwrap())
+        let rows = statements[0].execute(context).await.unwrap().rows;
+        text(&rows.try_collect::<Vec<_>>().await.unwrap())
     };
     run(&fixture.context, "PREPARE p AS SELECT count(*) FROM t WHERE k < $1").await;
     fixture.upsert(0..10, 0);
