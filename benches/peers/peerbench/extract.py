@@ -6,6 +6,7 @@ In: files of lines. Out: a `Summary`: what each peer's repetition says about eac
 import json
 from collections import Counter, defaultdict
 
+from peerbench.plan import OURS
 from peerbench.summary import QUERY_NAMES, SYNC, TABLES, Column, Summary, Table, scale_of
 
 
@@ -13,7 +14,8 @@ def read(paths):
     """The summary of files of lines. What is said about the run and the machine is that of the first."""
     files = [[json.loads(text) for text in open(path)] for path in paths]
     summary = Summary(run=files[0][0], data=next(line for line in files[0] if line["kind"] == "data"))
-    summary.run["peers"] = list(dict.fromkeys(peer for lines in files for peer in lines[0]["peers"]))
+    peers = dict.fromkeys(peer for lines in files for peer in lines[0]["peers"])
+    summary.run["peers"] = sorted(peers, key=lambda peer: peer != OURS)
     groups = defaultdict(list)
     for index, lines in enumerate(files):
         for line in lines:

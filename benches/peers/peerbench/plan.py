@@ -5,6 +5,7 @@ Out: `Sizes` for a scale, and for a peer the list of (sequence, [Process, ...]).
 
 from dataclasses import asdict, dataclass
 
+OURS = "rustling"
 BIG_MEMORY_MIB = 1024
 SMALL_MEMORY_MIB = 256
 # What a peer that failed in one of these leaves behind is of no use to the steps that follow.

@@ -12,11 +12,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
+from peerbench.plan import OURS  # noqa: E402
 from peerbench.summary import number  # noqa: E402
 
-OURS = "rustling"
 COLORS = {
-    "rustling": "#d62728",
+    OURS: "#d62728",
     "duckdb": "#f2b701",
     "duckdb-swap": "#c08a00",
     "duckdb-nokey": "#7a5c00",

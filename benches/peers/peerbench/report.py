@@ -8,10 +8,8 @@ import tomllib
 from peerbench import plots
 from peerbench.environment import HERE
 from peerbench.extract import read
-from peerbench.plan import BIG_MEMORY_MIB, SMALL_MEMORY_MIB
+from peerbench.plan import BIG_MEMORY_MIB, OURS, SMALL_MEMORY_MIB
 from peerbench.summary import MORE, NEITHER, number
-
-OURS = "rustling"
 
 
 def write(results, out):

@@ -35,7 +35,7 @@ class Session:
         self.checkers, self.wrong, self.ended = {}, [], {}
 
     def choose_peers(self):
-        known = [] if self.arguments.without_rustling else ["rustling"]
+        known = [] if self.arguments.without_rustling else [plan.OURS]
         known += STORES
         chosen = self.arguments.only or known
         if unknown := set(chosen) - set(known):
@@ -62,7 +62,7 @@ class Session:
         for repetition in range(1, self.arguments.repeat + 1):
             for peer in self.peers:
                 self.log(f"repetition {repetition} of {self.arguments.repeat}: {peer}")
-                kinds = ("upsert", "ycsb") if peer == "rustling" else store_class(peer).kinds
+                kinds = ("upsert", "ycsb") if peer == plan.OURS else store_class(peer).kinds
                 for name, steps, scale in plan.sequences(self.workloads, kinds, scales):
                     self.sequence(peer, repetition, name, steps, scale)
         self.file.close()
@@ -119,7 +119,7 @@ class Session:
 
     def process(self, process, data, database, context):
         peer = context["peer"]
-        program = [self.arguments.driver] if peer == "rustling" else [sys.executable, "-m", "peerbench.driver"]
+        program = [self.arguments.driver] if peer == plan.OURS else [sys.executable, "-m", "peerbench.driver"]
         command = [
             *map(str, program),
             "--peer",
