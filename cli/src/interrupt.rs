@@ -21,7 +21,7 @@ const INTERRUPTED: u8 = 130;
 /// 128 + SIGTERM.
 const TERMINATED: u8 = 143;
 /// How long what was asked to stop may take to.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What signals do to this process.
 #[derive(Clone, Debug, Default)]
