@@ -1,8 +1,8 @@
 //! The database as a user sees it: tables, writes, SQL, files.
 //!
 //! In: calls from any thread. Methods without `async` block and must not be called from inside a runtime; those for
-//! SQL, writes and backups have an async twin; others that run SQL (`run`, `export`) go there from a thread that is no part
-//! of a runtime, the rest by `spawn_blocking`, too.
+//! SQL, writes and backups have an async twin. Of the others those that run SQL (`run`, `export`) are called from a
+//! thread that is no part of a runtime, the rest by `spawn_blocking`.
 //! Invariants: every statement shows one snapshot of all tables.
 
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::BatchSource;
 use rustling_engine::sst::counts::ReadCounts;
 use rustling_table_provider::catalog::RustlingCatalog;
+use rustling_table_provider::partial_file::FileError;
 use rustling_table_provider::statement::{Statement, parse};
 use rustling_table_provider::table::RustlingTable;
 use tokio::runtime::{Handle, Runtime};
@@ -356,8 +357,7 @@ impl Drop for Db {
 
 /// The files in a folder.
 pub(crate) fn local_disk(path: &Path) -> Result<Arc<dyn Disk>> {
-    let failed = |source| Error::File { operation: "open", path: path.to_owned(), source };
-    Ok(Arc::new(LocalDisk::open(path).map_err(failed)?))
+    Ok(Arc::new(LocalDisk::open(path).map_err(FileError::of("open", path))?))
 }
 
 /// Rows of a batch of a query, at least, however little memory there is.

@@ -9,6 +9,7 @@ use rustling_engine::error::Error as EngineError;
 use rustling_etl::error::CsvError;
 use rustling_etl::schema_text::SchemaTextError;
 use rustling_table_provider::error::Error as SqlError;
+use rustling_table_provider::partial_file::FileError;
 
 pub use rustling_engine::error::ErrorKind;
 
@@ -31,17 +32,9 @@ pub enum Error {
     /// A schema text that cannot be understood.
     #[error("{0}")]
     SchemaText(#[from] SchemaTextError),
-    /// A file outside the database cannot be written.
-    #[error("cannot {operation} {}: {source}", path.display())]
-    File {
-        /// What was tried, as a verb.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    /// A file outside the database cannot be written, or its folder not be opened.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Rows cannot be written as Parquet.
     #[error("cannot write {}: {source}", path.display())]
     Parquet {
@@ -92,7 +85,7 @@ impl Error {
         match self {
             Self::Engine(error) => error.kind(),
             Self::Sql(error) => error.kind(),
-            Self::File { .. } | Self::Runtime(_) => ErrorKind::Io,
+            Self::File(_) | Self::Runtime(_) => ErrorKind::Io,
             Self::Csv(_)
             | Self::SchemaText(_)
             | Self::Parquet { .. }

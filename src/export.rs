@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use rustling_table_provider::partial_file::PartialFile;
+use rustling_table_provider::partial_file::{FileError, PartialFile};
 use rustling_table_provider::shown::{with_types, without_views};
 
 use crate::error::{Error, Result};
@@ -39,10 +39,10 @@ pub fn write_parquet(
     schema: SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch>>,
 ) -> Result<ExportReport> {
-    let partial = PartialFile::beside(path).map_err(failed("write", path))?;
-    let file = File::create(partial.path()).map_err(failed("create", path))?;
+    let partial = PartialFile::beside(path)?;
+    let file = File::create(partial.path()).map_err(FileError::of("create", path))?;
     let report = write(&file, path, &schema, batches)?;
-    partial.publish().map_err(failed("put in place", path))?;
+    partial.publish()?;
     Ok(report)
 }
 
@@ -68,12 +68,8 @@ fn write(
         }
     }
     writer.close().map_err(encode)?;
-    let bytes = file.metadata().map_err(failed("read", path))?.len();
+    let bytes = file.metadata().map_err(FileError::of("read", path))?.len();
     Ok(ExportReport { rows, bytes })
-}
-
-fn failed<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
-    move |source| Error::File { operation, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Interrupt {
                 tokio::time::sleep(PATIENCE).await;
                 if this.patient.load(Ordering::SeqCst) {
                     say(
-                        "error: ended at once, for it did not stop; what was being committed is there or not, and nothing by half",
+                        "error: it did not stop, and was ended; what was being committed is there or not, never by half",
                     );
                     std::process::exit(i32::from(code));
                 }

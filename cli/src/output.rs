@@ -207,29 +207,21 @@ impl EncoderFactory for Exact {
         _options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
-            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
-                let options = FormatOptions::new().with_display_error(true);
-                Box::new(Quoted(ArrayFormatter::try_new(array, &options)?))
-            }
             DataType::Float16 | DataType::Float32 | DataType::Float64 => Box::new(Floats(array)),
-            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => Box::new(Texts::new(array)?),
+            DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
+            | DataType::Decimal256(..)
+            | DataType::Date32
+            | DataType::Date64
+            | DataType::Timestamp(..) => Box::new(Texts::new(array)?),
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
     }
 }
 
-/// Values as strings; their text needs no escape.
-struct Quoted<'a>(ArrayFormatter<'a>);
-
-impl Encoder for Quoted<'_> {
-    fn encode(&mut self, index: usize, out: &mut Vec<u8>) {
-        // Writing to memory cannot fail.
-        let _ = write!(out, "\"{}\"", self.0.value(index));
-    }
-}
-
-/// Values as strings that were made before, because making them can fail.
+/// Values as strings, which need no escape. They are made before, because making one can fail.
 struct Texts(Vec<String>);
 
 impl Texts {

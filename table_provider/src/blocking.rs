@@ -4,16 +4,26 @@
 //! Invariants: a thread of the async runtime never waits for the disk. Outside of a runtime there is nobody to hold
 //! up, and the closure runs where it is.
 
+use datafusion::error::DataFusionError;
+use futures::future::{Either, ready};
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
-/// Runs a blocking closure on a blocking thread. If the caller stops waiting, the closure still runs to its end.
+/// Runs a blocking closure on a blocking thread, from now on and not from when it is waited for. If the caller stops
+/// waiting, the closure still runs to its end.
 ///
 /// # Errors
 /// The closure panicked, or the runtime is shutting down.
-pub async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+pub fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T, JoinError>> + Send + 'static {
     match Handle::try_current() {
-        Ok(runtime) => runtime.spawn_blocking(run).await,
-        Err(_) => Ok(run()),
+        Ok(runtime) => Either::Left(runtime.spawn_blocking(run)),
+        Err(_) => Either::Right(ready(Ok(run()))),
     }
+}
+
+/// A panic of the closure as DataFusion's error.
+pub fn joined(error: JoinError) -> DataFusionError {
+    DataFusionError::ExecutionJoin(Box::new(error))
 }

@@ -2,20 +2,23 @@
 //!
 //! In: the plan of a statement. Out: the same plan, but into a file beside the one that is asked for; then its rows,
 //! behind which that file has the name.
-//! Invariants: a query that fails or is stopped leaves the file that was there before. Copies into folders and other
-//! stores go as DataFusion writes them: a folder gets files with new names, which may be incomplete after an error.
+//! Invariants: a query that fails or is stopped leaves the file that was there before, below `EXPLAIN ANALYZE`, too.
+//! Copies into folders and other stores go as DataFusion writes them: a folder gets files with new names, which may be
+//! incomplete after an error.
 
 use std::path::Component;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::datasource::listing::ListingTableUrl;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{TryStreamExt, stream};
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
+use crate::error::{Error, Result};
 use crate::partial_file::PartialFile;
 
 /// The option that says whether one file is written.
@@ -26,7 +29,15 @@ const SINGLE: &str = "single_file_output";
 /// # Errors
 /// No place for a file: see [`PartialFile::beside`].
 pub fn into_partial_file(plan: LogicalPlan) -> Result<(LogicalPlan, Option<PartialFile>)> {
-    let LogicalPlan::Copy(mut copy) = plan else { return Ok((plan, None)) };
+    let mut copy = match plan {
+        LogicalPlan::Copy(copy) => copy,
+        LogicalPlan::Analyze(mut analyze) => {
+            let (input, file) = into_partial_file(Arc::unwrap_or_clone(analyze.input))?;
+            analyze.input = Arc::new(input);
+            return Ok((LogicalPlan::Analyze(analyze), file));
+        }
+        other => return Ok((other, None)),
+    };
     let url = ListingTableUrl::parse(&copy.output_url)?;
     let is_single = match copy.options.get(SINGLE).map(|value| value.trim()) {
         Some(value) => value == "true",
@@ -50,8 +61,8 @@ pub fn publish_before(rows: SendableRecordBatchStream, file: PartialFile) -> Sen
     let schema = rows.schema();
     let published = async move {
         let batches: Vec<RecordBatch> = rows.try_collect().await?;
-        let published = blocking(|| file.publish()).await;
-        published.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
+        let published = blocking(|| file.publish()).await.map_err(joined)?;
+        published.map_err(|error| DataFusionError::External(Box::new(Error::File(error))))?;
         Ok::<_, DataFusionError>(stream::iter(batches.into_iter().map(Ok)))
     };
     Box::pin(RecordBatchStreamAdapter::new(schema, stream::once(published).try_flatten()))

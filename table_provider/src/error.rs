@@ -14,6 +14,8 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use parquet::errors::ParquetError;
 use rustling_engine::error::{Error as EngineError, ErrorKind};
 
+use crate::partial_file::FileError;
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -87,6 +89,9 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A file that rows are copied into.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Planning or executing failed.
     #[error("{}", Cause(.0))]
     Query(#[source] Box<DataFusionError>),
@@ -105,6 +110,7 @@ impl Error {
             | Self::NamedParameter { .. }
             | Self::Parameters { .. }
             | Self::TooLong { .. } => ErrorKind::Invalid,
+            Self::File(_) => ErrorKind::Io,
             Self::Query(error) => match (find_engine(&**error), error.find_root()) {
                 (Some(error), _) => error.kind(),
                 (None, DataFusionError::IoError(_) | DataFusionError::ObjectStore(_)) => ErrorKind::Io,

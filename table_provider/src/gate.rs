@@ -109,9 +109,6 @@ fn kind_of(statement: &Ast) -> Result<Kind, String> {
         | Ast::ShowFunctions { .. }
         | Ast::ShowSchemas { .. }
         | Ast::ShowDatabases { .. } => Ok(Kind::Show),
-        Ast::Set(Set::SingleAssignment { variable, .. }) if variable.to_string().starts_with(PARSER) => {
-            Err(format!("SET {PARSER}"))
-        }
         Ast::Set(Set::SingleAssignment { .. } | Set::SetTimeZone { .. }) => Ok(Kind::Set),
         Ast::Prepare { .. } | Ast::Execute { .. } | Ast::Deallocate { .. } => Ok(Kind::Prepared),
         other => Err(name(other)),
@@ -186,6 +183,9 @@ pub fn check_plan(plan: &LogicalPlan) -> Result<Result<(), String>> {
                 WriteOp::Insert(InsertOp::Append) => Err(format!("INSERT INTO {}, a table elsewhere,", dml.table_name)),
                 other => Err(other.name().to_uppercase()),
             },
+            LogicalPlan::Statement(PlanStatement::SetVariable(set)) if set.variable.starts_with(PARSER) => {
+                Err(format!("SET {PARSER}"))
+            }
             LogicalPlan::Statement(PlanStatement::TransactionStart(_)) => Err("BEGIN".to_owned()),
             LogicalPlan::Statement(PlanStatement::TransactionEnd(_)) => Err("COMMIT".to_owned()),
             _ => Ok(()),

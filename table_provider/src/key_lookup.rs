@@ -31,7 +31,7 @@ use futures::stream;
 use rustling_engine::rows::canonical::kept_bytes;
 use rustling_engine::sst::counts::ReadCounts;
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
 use crate::error::external;
 use crate::key_read::{KeyMetrics, KeyRead};
 use crate::keyed_table::names;
@@ -129,7 +129,7 @@ impl ExecutionPlan for KeyLookupExec {
         };
         let rows = stream::try_unfold(lookup, |lookup| async {
             let step = blocking(move || lookup.step()).await;
-            step.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
+            step.map_err(joined)?
         });
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows))))
     }

@@ -33,7 +33,7 @@ use rustling_engine::read::key_range::{KeyOrder, KeyRange};
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::canonical::compact;
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
 use crate::error::external;
 use crate::key_ranges::KeyRanges;
 use crate::key_read::{KeyMetrics, KeyRead};
@@ -133,7 +133,7 @@ impl ExecutionPlan for KeyRangeExec {
         };
         let steps = stream::try_unfold(reading, |reading| async {
             let step = blocking(move || reading.step()).await;
-            step.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
+            step.map_err(joined)?
         });
         let rows_max = context.session_config().batch_size().max(1);
         let rows = steps.map_ok(move |rows| stream::iter(pieces(&rows, rows_max))).try_flatten();

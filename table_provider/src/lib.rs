@@ -5,11 +5,11 @@
 //! does not do and shows every query one snapshot.
 
 // Ground: what everything names.
+pub mod partial_file;
+
 pub mod error;
 
 pub mod blocking;
-
-pub mod partial_file;
 
 pub mod refusal;
 

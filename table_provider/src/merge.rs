@@ -9,17 +9,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput, Time};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::future::{self, BoxFuture};
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use rustling_engine::read::plan::MergePart;
 use rustling_engine::read::snapshot::Scan;
-use tokio::runtime::Handle;
 
+use crate::blocking::{blocking, joined};
 use crate::error::external;
 use crate::wanted::Wanted;
 
@@ -99,13 +99,8 @@ type Step = Result<Option<(RecordBatch, Reading)>>;
 
 /// Begins to read the next batch, on a thread that is free again once it is read.
 fn begin(reading: Reading) -> BoxFuture<'static, Step> {
-    match Handle::try_current() {
-        Ok(runtime) => {
-            let read = runtime.spawn_blocking(move || reading.step());
-            async { read.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))? }.boxed()
-        }
-        Err(_) => future::lazy(|_| reading.step()).boxed(),
-    }
+    let read = blocking(move || reading.step());
+    async { read.await.map_err(joined)? }.boxed()
 }
 
 /// Hands a batch on while the next one is read.

@@ -7,9 +7,29 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Error, ErrorKind, Result};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A file outside the database that cannot be made, written, or put in place.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was tried, as a verb.
+    pub operation: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// The system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// The error of an operation on a file.
+    pub fn of<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self { operation, path: path.to_owned(), source }
+    }
+}
 
 /// How many were made: two that are to be the same file are two.
 static MADE: AtomicU64 = AtomicU64::new(0);
@@ -26,16 +46,8 @@ impl PartialFile {
     ///
     /// # Errors
     /// Something that is no regular file is there, or the system does not say what is.
-    pub fn beside(target: &Path) -> Result<Self> {
-        let target = match fs::metadata(target) {
-            Ok(found) if found.is_file() => fs::canonicalize(target)?,
-            Ok(found) => {
-                let kind = if found.is_dir() { ErrorKind::IsADirectory } else { ErrorKind::InvalidInput };
-                return Err(Error::new(kind, "not a regular file"));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => target.to_owned(),
-            Err(error) => return Err(error),
-        };
+    pub fn beside(target: &Path) -> Result<Self, FileError> {
+        let target = existing(target).map_err(FileError::of("write", target))?;
         let mut name = OsString::from(".");
         name.push(target.file_stem().unwrap_or_default());
         name.push(format!(".{}-{}.partial", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed)));
@@ -55,11 +67,25 @@ impl PartialFile {
     ///
     /// # Errors
     /// The system's; what was there stays then, unless the last of these steps failed.
-    pub fn publish(self) -> Result<()> {
-        File::open(&self.path)?.sync_all()?;
-        fs::rename(&self.path, &self.target)?;
-        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+    pub fn publish(self) -> Result<(), FileError> {
+        let target = &self.target;
+        File::open(&self.path).and_then(|file| file.sync_all()).map_err(FileError::of("sync", target))?;
+        fs::rename(&self.path, target).map_err(FileError::of("rename", target))?;
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(FileError::of("sync", folder))
+    }
+}
+
+/// The regular file that a path leads to, or the path where there is nothing.
+fn existing(path: &Path) -> io::Result<PathBuf> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => fs::canonicalize(path),
+        Ok(found) => {
+            let kind = if found.is_dir() { ErrorKind::IsADirectory } else { ErrorKind::InvalidInput };
+            Err(io::Error::new(kind, "not a regular file"))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(error),
     }
 }
 
@@ -96,7 +122,8 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(PartialFile::beside(folder.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
-        assert_eq!(PartialFile::beside(Path::new("/dev/null")).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(PartialFile::beside(folder.path()).unwrap_err().source.kind(), ErrorKind::IsADirectory);
+        let error = PartialFile::beside(Path::new("/dev/null")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot write /dev/null: not a regular file");
     }
 }

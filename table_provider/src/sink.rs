@@ -32,7 +32,7 @@ use rustling_engine::rows::schema::TableSchema;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
 use crate::error::external;
 use crate::shown::with_types;
 
@@ -163,10 +163,6 @@ impl TableSink {
             other => external(other),
         })
     }
-}
-
-fn joined(error: tokio::task::JoinError) -> DataFusionError {
-    DataFusionError::ExecutionJoin(Box::new(error))
 }
 
 #[async_trait]

@@ -26,7 +26,7 @@ use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::rows::schema::TableSchema;
 
 use crate::binding::Binding;
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
 use crate::error::{Error, external};
 use crate::read_path::{conditions, plan};
 use crate::refusal::advice;
@@ -170,7 +170,7 @@ impl TableProvider for RustlingTable {
         };
         let (binding, snapshot) = (self.binding.clone(), self.snapshot()?);
         let planned = blocking(move || plan(&binding, &snapshot, &request, &conditions)).await;
-        planned.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
+        planned.map_err(joined)?
     }
 
     /// All filters prune runs, row groups and pages, and those on keys choose how to read; none is promised to hold

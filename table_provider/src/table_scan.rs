@@ -38,7 +38,7 @@ use rustling_engine::read::key_range::KeyOrder;
 use rustling_engine::read::source::KeyInterval;
 use tokio::sync::OnceCell;
 
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
 use crate::key_lookup::KeyLookupExec;
 use crate::key_range::KeyRangeExec;
 use crate::key_ranges::KeyRanges;
@@ -122,7 +122,7 @@ impl TableScanExec {
             let keys = self.dynamic.iter().fold(KeySet::All, |keys, filter| keys.and(columns.keys_where(filter)));
             let table = self.shape.table.clone();
             let access = blocking(move || table.access(&keys)).await;
-            let access = access.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
+            let access = access.map_err(joined)??;
             let chosen = self.reading(access)?;
             MetricBuilder::new(&self.metrics).counter("by_key", 0).add(usize::from(chosen.is_some()));
             Ok(chosen)

@@ -192,11 +192,18 @@ fn a_copy_that_fails_leaves_the_file_that_was_there() {
         folder.ok(&["sql", &format!("COPY (SELECT value FROM generate_series(1, 1000)) TO '{name}'")]);
         let before = std::fs::read(folder.path(name)).unwrap();
         let late = "SELECT 100 / (90000 - value) AS value FROM generate_series(1, 100000)";
-        let said = folder.failed(&["sql", &format!("COPY ({late}) TO '{name}'")]);
-        assert!(said.contains("Divide by zero"), "{said}");
-        assert_eq!(std::fs::read(folder.path(name)).unwrap(), before);
+        for explain in ["", "EXPLAIN ANALYZE "] {
+            let said = folder.failed(&["sql", &format!("{explain}COPY ({late}) TO '{name}'")]);
+            assert!(said.contains("Divide by zero"), "{said}");
+            assert_eq!(std::fs::read(folder.path(name)).unwrap(), before);
+        }
         folder.ok(&["sql", &format!("COPY (SELECT 1 AS value) TO '{name}'")]);
-        assert_ne!(std::fs::read(folder.path(name)).unwrap(), before);
+        let one = std::fs::read(folder.path(name)).unwrap();
+        assert_ne!(one, before);
+        for (text, rows) in [("EXPLAIN ANALYZE COPY", 2), ("COPY", 0)] {
+            folder.ok(&["sql", &format!("{text} (SELECT * FROM t LIMIT {rows}) TO '{name}'")]);
+            assert_ne!(std::fs::read(folder.path(name)).unwrap(), one, "{text}");
+        }
     }
     std::fs::create_dir(folder.path("folder.csv")).unwrap();
     folder.ok(&["sql", "COPY t TO 'folder.csv/' STORED AS CSV"]);
@@ -213,6 +220,9 @@ fn an_export_takes_the_place_of_regular_files_only() {
         let said = folder.failed(&["export", "--table", "t", target]);
         assert_eq!(said, format!("error: cannot write {target}: not a regular file\n"));
     }
+    assert!(std::process::Command::new("mkfifo").arg(folder.path("pipe.csv")).status().unwrap().success());
+    let said = folder.failed(&["sql", "COPY t TO 'pipe.csv'"]);
+    assert!(said.contains("cannot write /") && said.ends_with("/pipe.csv: not a regular file\n"), "{said}");
 }
 
 #[test]

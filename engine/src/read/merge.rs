@@ -45,7 +45,7 @@ pub struct MergeOptions {
     pub with_keys: bool,
     /// Common width of the keys.
     pub key_width: Option<usize>,
-    /// Where columns are copied side by side, for whoever has the cores to himself.
+    /// Where columns are copied side by side; without it they are copied by the thread that asks.
     pub pool: Option<Arc<ThreadPool>>,
 }
 

@@ -164,6 +164,8 @@ async fn the_plan_is_looked_at_as_well() {
         "DELETE FROM t",
         "START TRANSACTION",
         "CREATE VIEW x AS SELECT 1",
+        "SET DataFusion.sql_parser.dialect = 'mysql'",
+        "SET datafusion.sql_parser.recursion_limit = 5",
     ] {
         let plan = fixture.context.state().create_logical_plan(sql).await.unwrap();
         assert!(rustling_table_provider::gate::check_plan(&plan).unwrap().is_err(), "{sql}");

@@ -1,12 +1,20 @@
 //! A plan shows the rows of the moment it was made, a statement one moment.
 
-use datafusion::physical_plan::collect;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::Result;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use futures::TryStreamExt;
+use rustling_engine::rows::change::WriteBatch;
 use rustling_table_provider::statement::parse;
 use rustling_table_provider::table::RustlingTable;
 use std::sync::Arc;
 
-use crate::fixture::{Fixture, number, plan, text};
+use crate::fixture::{Fixture, batch, number, plan, schema, text};
 
 #[tokio::test]
 async fn a_plan_reads_its_snapshot_whatever_happens_meanwhile() {
@@ -80,4 +88,51 @@ async fn a_prepared_statement_shows_the_rows_of_its_execution() {
     assert_eq!(run(&fixture.context, "EXECUTE p(5)").await, ["5"]);
     fixture.delete(0..3);
     assert_eq!(run(&fixture.context, "EXECUTE p(5)").await, ["2"]);
+}
+
+/// A table of no rows that upserts a row into `t` whenever a scan of it is planned.
+#[derive(Debug)]
+struct Meanwhile(Arc<rustling_engine::database::Database>, EmptyTable);
+
+#[async_trait]
+impl TableProvider for Meanwhile {
+    fn schema(&self) -> SchemaRef {
+        self.1.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut change = WriteBatch::new();
+        let key = 1000 + i64::try_from(self.0.snapshot().seq().0).unwrap();
+        change.upsert("t", batch([(&key, &(None, 0))]));
+        self.0.write(&change).unwrap();
+        self.1.scan(state, projection, filters, limit).await
+    }
+}
+
+#[tokio::test]
+async fn an_execution_shows_one_snapshot_whatever_is_written_while_it_is_planned() {
+    let mut fixture = Fixture::new();
+    fixture.upsert(0..10, 0);
+    let meanwhile = Meanwhile(fixture.database.clone(), EmptyTable::new(schema()));
+    fixture.context.register_table("meanwhile", Arc::new(meanwhile)).unwrap();
+    let part = "SELECT count(*) AS n FROM (SELECT n FROM t WHERE n >= 0) UNION ALL SELECT count(*) FROM meanwhile";
+    let query = format!("SELECT count(DISTINCT n) FROM ({part} UNION ALL {part} UNION ALL {part}) WHERE n > 0");
+    let run = async |sql: &str| {
+        let rows = parse(sql).unwrap()[0].execute(&fixture.context).await.unwrap().rows;
+        text(&rows.try_collect::<Vec<_>>().await.unwrap())
+    };
+    assert_eq!(run(&query).await, ["1"]);
+    run(&format!("PREPARE q AS {query}")).await;
+    assert_eq!(run("EXECUTE q").await, ["1"]);
+    assert_eq!(run("SELECT count(*) > 10 FROM t").await, ["true"], "it was written");
 }

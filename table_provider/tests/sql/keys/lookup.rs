@@ -1,12 +1,14 @@
 //! Rows by their keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::collect;
+use rustling_engine::rows::change::WriteBatch;
 use rustling_table_provider::table::RustlingTable;
 
-use crate::fixture::{Fixture, analyze, explain, plan, rows, run, session};
+use crate::fixture::{Fixture, Row, analyze, batch, explain, plan, rows, run, session};
 use crate::keys::{Keyed, numbers, values};
 
 const LOOKUP: &[&str] = &["KeyLookupExec"];
@@ -278,4 +280,21 @@ async fn a_table_without_a_key_is_scanned() {
 
 async fn rows_of(table: &Keyed, sql: &str) -> Vec<String> {
     rows(&table.context, sql).await
+}
+
+#[tokio::test]
+async fn long_rows_are_looked_up_few_at_a_time() {
+    let fixture = Fixture::new();
+    let long = (0..100).map(|key| (key, (Some("x".repeat(500_000)), 0))).collect::<BTreeMap<i64, Row>>();
+    // More at once would be too large a batch.
+    for rows in long.iter().collect::<Vec<_>>().chunks(8) {
+        let mut change = WriteBatch::new();
+        change.upsert("t", batch(rows.iter().copied()));
+        fixture.database.write(&change).unwrap();
+    }
+    let keys = (0..100).map(|key| key.to_string()).collect::<Vec<_>>().join(", ");
+    let looked_up = plan(&fixture.context, &format!("SELECT v FROM t WHERE k IN ({keys})")).await;
+    let batches = collect(looked_up, fixture.context.task_ctx()).await.unwrap();
+    let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+    assert!(rows.iter().sum::<usize>() == 100 && rows[0] <= 32 && rows[1..].iter().all(|rows| *rows <= 8), "{rows:?}");
 }
