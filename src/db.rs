@@ -33,7 +33,6 @@ use rustling_engine::sst::counts::ReadCounts;
 use rustling_table_provider::catalog::RustlingCatalog;
 use rustling_table_provider::partial_file::FileError;
 use rustling_table_provider::statement::{Statement, parse};
-use rustling_table_provider::table::RustlingTable;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::error::{Error, Result};
@@ -49,6 +48,8 @@ pub const CATALOG: &str = "rustling";
 /// An open database.
 pub struct Db {
     engine: Arc<Database>,
+    /// Its tables as DataFusion knows them, in this session and in others.
+    catalog: Arc<RustlingCatalog>,
     context: SessionContext,
     /// Taken when the database goes, so that it can go inside another runtime.
     runtime: Option<Runtime>,
@@ -93,8 +94,10 @@ impl Db {
             .enable_all()
             .build()
             .map_err(Error::Runtime)?;
-        let context = session(&engine, threads, query_bytes)?;
-        Ok(Self { engine, context, runtime: Some(runtime) })
+        let catalog = Arc::new(RustlingCatalog::new(engine.clone())?);
+        let context = session(threads, query_bytes)?;
+        context.register_catalog(CATALOG, catalog.clone());
+        Ok(Self { engine, catalog, context, runtime: Some(runtime) })
     }
 
     /// The storage engine.
@@ -133,7 +136,7 @@ impl Db {
     /// # Errors
     /// No such table.
     pub fn table(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
-        Ok(Arc::new(RustlingTable::new(self.engine.clone(), name)?))
+        Ok(Arc::new(self.catalog.table(name)?))
     }
 
     /// All tables as they are now; what it shows never changes.
@@ -369,8 +372,8 @@ const MERGED_PARTS_MAX: usize = 8;
 /// Keys of a join's small side that are looked up: about what takes a few milliseconds, as for lists in SQL.
 const JOIN_KEYS_MAX: usize = 1_024;
 
-/// A session in which the database's tables are the default ones.
-fn session(engine: &Arc<Database>, threads: usize, query_bytes: usize) -> Result<SessionContext> {
+/// A session whose default tables are those of the catalog [`CATALOG`], once it is registered.
+fn session(threads: usize, query_bytes: usize) -> Result<SessionContext> {
     let mut config = SessionConfig::new()
         .with_target_partitions(threads)
         .with_information_schema(true)
@@ -394,7 +397,5 @@ fn session(engine: &Arc<Database>, threads: usize, query_bytes: usize) -> Result
         .build_arc()?;
     let state =
         SessionStateBuilder::new().with_default_features().with_config(config).with_runtime_env(runtime).build();
-    let context = SessionContext::new_with_state(state);
-    context.register_catalog(CATALOG, Arc::new(RustlingCatalog::new(engine.clone())?));
-    Ok(context)
+    Ok(SessionContext::new_with_state(state))
 }

@@ -5,6 +5,8 @@
 // What everything names.
 mod allocator;
 
+mod open_files;
+
 mod size;
 
 mod failure;
@@ -45,9 +47,11 @@ use crate::allocator::give_freed_memory_back;
 use crate::args::{Args, Command};
 use crate::failure::Outcome;
 use crate::interrupt::Interrupt;
+use crate::open_files::allow_many_open_files;
 
 fn main() -> ExitCode {
     give_freed_memory_back();
+    allow_many_open_files();
     let args = Args::parse();
     start_log(args.global.verbose);
     let interrupt = match Interrupt::start() {

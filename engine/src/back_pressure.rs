@@ -1,8 +1,8 @@
 //! What holds writers back: memory, and compactions that are behind.
 //!
 //! In: the bytes that somebody is about to write. Out: memory for them, when there is some.
-//! Invariants: whoever waits is told of what failed meanwhile; what is waited for is under way. Every wait is counted,
-//! with its reason.
+//! Invariants: what is waited for is under way; where nothing is that could give memory back, who waits is told why.
+//! Every wait is counted, with its reason.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -11,8 +11,9 @@ use crate::commit::rotate;
 use crate::compact::step::is_held;
 use crate::error::{Error, Result};
 use crate::flush::flush_frozen;
-use crate::state::{PendingBytes, State, locked};
+use crate::state::{PendingBytes, State};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::version::view::TableView;
 
 /// How long a writer that waits looks again at least.
 const STALL_LOOK: Duration = Duration::from_millis(200);
@@ -21,19 +22,26 @@ const STALL_LOOK: Duration = Duration::from_millis(200);
 struct Stall<'a> {
     state: &'a State,
     began: Duration,
+    is_for_compaction: bool,
 }
 
 impl<'a> Stall<'a> {
     fn begin(state: &'a State, bytes: usize) -> Self {
-        let held = state.current().view.tables().find(|table| is_held(table, &state.options)).cloned();
         state.counters.stalls.fetch_add(1, Ordering::Relaxed);
-        if let Some(table) = held {
-            state.counters.stalls_for_compaction.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(bytes, table = %table.name, "a writer waits for a compaction");
-        } else {
-            tracing::debug!(bytes, "a writer waits for memory");
+        tracing::debug!(bytes, "a writer waits for memory");
+        Self { state, began: state.disk.clock(), is_for_compaction: false }
+    }
+
+    /// Looks what is waited for.
+    fn look(&mut self) {
+        let view = self.state.current().view;
+        if !self.is_for_compaction
+            && let Some(table) = view.tables().find(|table| is_held(table, &self.state.options))
+        {
+            self.is_for_compaction = true;
+            self.state.counters.stalls_for_compaction.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(table = %table.name, "a writer waits for a compaction");
         }
-        Self { state, began: state.disk.clock() }
     }
 }
 
@@ -52,7 +60,7 @@ fn count_since(state: &State, began: Duration, micros: &AtomicU64) {
 /// is memory for them. They are charged twice, for their rows and for their records in the log.
 ///
 /// # Errors
-/// [`Error::Poisoned`]; [`Error::Closed`]; why memtables cannot be flushed.
+/// [`Error::Poisoned`]; [`Error::Closed`]; [`Error::Stuck`], or why memtables cannot be flushed.
 pub fn admit(state: &State, bytes: usize) -> Result<Arc<PendingBytes>> {
     rest(state, bytes)?;
     let mut stall = None;
@@ -62,11 +70,15 @@ pub fn admit(state: &State, bytes: usize) -> Result<Arc<PendingBytes>> {
         if let Some(memory) = state.reserve(2 * bytes) {
             return Ok(Arc::new(memory));
         }
-        stall.get_or_insert_with(|| Stall::begin(state, bytes));
-        if let Some(failure) = locked(&state.background_failure).take() {
-            return Err(Arc::try_unwrap(failure).unwrap_or_else(|source| Error::Poisoned { source }));
+        // Closing waits for this call, and compactions, which it may wait for, have ended.
+        if state.calls.are_ending() {
+            return Err(Error::Closed);
         }
+        stall.get_or_insert_with(|| Stall::begin(state, bytes)).look();
         freeze_largest(state);
+        if let Some(error) = stuck(state) {
+            return Err(error);
+        }
         if !state.options.background {
             flush_frozen(state)?;
         }
@@ -83,22 +95,45 @@ fn rest(state: &State, bytes: usize) -> Result<()> {
         state.check_open()?;
         let (seen, from) = (state.progress.now(), state.disk.clock());
         state.progress.wait_at_most(seen, left.min(STALL_LOOK));
-        // Where no time passes, each look counts for one.
-        left = left.saturating_sub(state.disk.clock().saturating_sub(from).max(Duration::from_millis(1)));
+        let passed = state.disk.clock().saturating_sub(from);
+        // Where no time passes, each look counts for some.
+        left = left.saturating_sub(if passed.is_zero() { Duration::from_millis(1) } else { passed });
     }
     count_since(state, began, &state.counters.rested_micros);
     Ok(())
 }
 
-/// Freezes the largest active memtable if none is frozen yet, so that there is something to flush; but not where
-/// memtables are small, and it is other batches that are waited for.
+/// Why the changes of a table stay in memory, if they do: its flushes fail, or those of compactions that they wait for.
+fn failure(state: &State, table: &TableView) -> Option<Arc<Error>> {
+    let waits_for = if is_held(table, &state.options) { &state.compaction_failures } else { &state.flush_failures };
+    waits_for.of(table.id)
+}
+
+/// The failure that is to be told where nothing that is frozen will give its memory back.
+fn stuck(state: &State) -> Option<Error> {
+    let view = state.current().view;
+    let mut told = None;
+    for table in view.tables().filter(|table| table.oldest_frozen().is_some()) {
+        let source = failure(state, table)?;
+        told.get_or_insert_with(|| Error::Stuck { table: table.name.to_string(), source });
+    }
+    told
+}
+
+/// Freezes the largest active memtable if none is on its way into runs, so that there is something to flush; but not
+/// where memtables are small, and it is other batches that are waited for.
 fn freeze_largest(state: &State) {
     let view = state.current().view;
+    let flows = |table: &TableView| !is_held(table, &state.options) && failure(state, table).is_none();
     let are_small = view.memtable_bytes() <= state.options.memory_bytes / 4;
-    if are_small || view.tables().any(|table| table.oldest_frozen().is_some()) {
+    if are_small || view.tables().any(|table| table.oldest_frozen().is_some() && flows(table)) {
         return;
     }
-    if let Some(table) = view.tables().max_by_key(|table| table.active().size_bytes()) {
+    // What stays in memory is left as it is, for it would only become many small runs.
+    let largest = (view.tables())
+        .filter(|table| table.active().size_bytes() > 0 && (table.oldest_frozen().is_none() || flows(table)))
+        .max_by_key(|table| (flows(table), table.active().size_bytes()));
+    if let Some(table) = largest {
         let _gate = state.gate.write().unwrap_or_else(PoisonError::into_inner);
         rotate(state, table.id);
     }

@@ -2,7 +2,7 @@
 //!
 //! In: signals and queued batches. Out: calls of the same steps that tests call by hand.
 //! Invariants: a thread that panics poisons the database and lets nobody wait for it; a step that fails is tried
-//! again, and its failure is told to writers who wait for it.
+//! again, and its failure is kept for writers who wait for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use crate::commit::{Pending, commit_group};
 use crate::compact::policy::Effort;
 use crate::compact::step::{compact_step, is_held, table_pressure};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failures::Failures;
 use crate::flush::flush_oldest;
 use crate::id::TableId;
-use crate::state::{State, locked};
+use crate::state::State;
 use crate::sweep::sweep;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{Builder, JoinHandle};
@@ -41,6 +42,8 @@ enum Next {
     Signalled,
     /// When there may be work, or when the database is idle, and is told which.
     SignalledOrIdle,
+    /// When there may be work, or after a while: something failed.
+    Retried,
 }
 
 /// The running threads; by default none.
@@ -130,31 +133,19 @@ pub fn commit_or_poison(state: &State, group: Vec<Pending>) {
     }
 }
 
-/// Calls a step whenever there may be work, until it is told to stop.
+/// Calls a step whenever there may be work, until it is told to stop, or that no step may be done any more.
 fn repeat(state: &State, stopping: &AtomicBool, step: fn(&State, bool) -> Result<Next>) {
     let mut is_idle = false;
     while !stopping.load(Ordering::Acquire) {
-        let seen = state.work.now();
-        match step(state, is_idle) {
-            Ok(next) => {
-                *locked(&state.background_failure) = None;
-                is_idle = !stopping.load(Ordering::Acquire) && wait_for(state, seen, next);
-            }
-            Err(error) if error.kind() == ErrorKind::Poisoned => return,
-            Err(Error::Closed) => return,
-            // The table went while it was worked on: there is nothing left to do for it.
-            Err(Error::Dropped { .. }) => {}
-            Err(error) => {
-                tracing::warn!(%error, "background work failed, trying again");
-                *locked(&state.background_failure) = Some(Arc::new(error));
-                state.progress.raise();
-                let seen = state.work.now();
-                // Asked behind the count, which stopping raises: closing must not wait for the retry.
-                if !stopping.load(Ordering::Acquire) {
-                    state.work.wait_at_most(seen, RETRY);
-                }
-            }
+        let mut seen = state.work.now();
+        let Ok(next) = step(state, is_idle) else { return };
+        if next == Next::Retried {
+            state.progress.raise();
+            // Not what the step itself raised.
+            seen = state.work.now();
         }
+        // Asked behind the count, which stopping raises: closing must not wait for a retry.
+        is_idle = !stopping.load(Ordering::Acquire) && wait_for(state, seen, next);
     }
 }
 
@@ -163,6 +154,7 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
     match next {
         Next::Now => return false,
         Next::Signalled => state.work.wait(seen),
+        Next::Retried => state.work.wait_at_most(seen, RETRY),
         Next::SignalledOrIdle => {
             state.work.wait_at_most(seen, IDLE);
             return state.work.now() == seen;
@@ -174,13 +166,29 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
 /// Flushes what is frozen, but of tables that compactions are behind with. One that fails keeps no other from it.
 fn flush_due(state: &State, _: bool) -> Result<Next> {
     let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
-    let mut flushed = Ok(());
+    let mut next = Next::Signalled;
     for id in ids {
-        flushed = flushed.and(flush_due_of(state, id));
+        if note(&state.flush_failures, id, flush_due_of(state, id))? {
+            next = Next::Retried;
+        }
     }
     set_pace(state);
     sweep(state);
-    flushed.map(|()| Next::Signalled)
+    Ok(next)
+}
+
+/// Notes how the step of a table ended; `true` if it failed.
+fn note(failures: &Failures, id: TableId, outcome: Result<()>) -> Result<bool> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::Poisoned || matches!(error, Error::Closed) => return Err(error),
+        // The table went while it was worked on: there is nothing left to do for it.
+        Ok(()) | Err(Error::Dropped { .. }) => failures.end(id),
+        Err(error) => {
+            failures.begin(id, error);
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn flush_due_of(state: &State, id: TableId) -> Result<()> {
@@ -192,23 +200,40 @@ fn flush_due_of(state: &State, id: TableId) -> Result<()> {
     Ok(())
 }
 
-/// Lets writers rest while compactions are behind with a table.
+/// Lets writers rest while compactions are behind with a table, but not where they fail, for then it is no use.
 fn set_pace(state: &State) {
     let view = state.current().view;
-    state.pace.set(view.tables().map(|table| table_pressure(table, &state.options)).max().unwrap_or(0));
+    let compacted = view.tables().filter(|table| state.compaction_failures.of(table.id).is_none());
+    state.pace.set(compacted.map(|table| table_pressure(table, &state.options)).max().unwrap_or(0));
 }
 
 /// Compacts what is beyond its bounds; what an idle database has collected, if it was written since it was opened.
 fn compact_due(state: &State, is_idle: bool) -> Result<Next> {
-    let was_behind = compact_step(state, Effort::Steady)?;
+    let (was_behind, has_failed) = compact(state, Effort::Steady)?;
     set_pace(state);
     if was_behind {
         return Ok(Next::Now);
+    }
+    if has_failed {
+        return Ok(Next::Retried);
     }
     let written = [&state.counters.flushes, &state.counters.loads, &state.counters.deletes];
     let was_written = written.iter().any(|count| count.load(Ordering::Relaxed) > 0);
     if !is_idle {
         return Ok(if was_written { Next::SignalledOrIdle } else { Next::Signalled });
     }
-    Ok(if compact_step(state, Effort::Idle)? { Next::SignalledOrIdle } else { Next::Signalled })
+    Ok(match compact(state, Effort::Idle)? {
+        (true, _) => Next::SignalledOrIdle,
+        (false, true) => Next::Retried,
+        (false, false) => Next::Signalled,
+    })
+}
+
+/// Does a step of a compaction; whether one was done, and whether one failed.
+fn compact(state: &State, effort: Effort) -> Result<(bool, bool)> {
+    let mut has_failed = false;
+    let was_done = compact_step(state, effort, &mut |id, outcome| {
+        has_failed |= note(&state.compaction_failures, id, outcome).unwrap_or(true);
+    })?;
+    Ok((was_done, has_failed))
 }

@@ -71,8 +71,7 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes
         if part.changes.keys.is_empty() {
             continue;
         }
-        let snapshot = TableSnapshot::new(table.clone(), current.visible);
-        refuse_present(&snapshot, &part, SeqNo::NONE)?;
+        refuse_present_now(state, &part)?;
         write_changes(&mut body, &table.schema, &part)?;
         parts.push((table.clone(), part));
     }
@@ -97,6 +96,19 @@ impl Prepared {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+}
+
+/// Refuses the first key of an insert that is there now. Looks again where flushes took what it was looking at.
+fn refuse_present_now(state: &State, part: &TableChanges) -> Result<()> {
+    loop {
+        let current = state.current();
+        // The commit says that it was dropped.
+        let Some(table) = current.view.table(part.table) else { return Ok(()) };
+        match refuse_present(&TableSnapshot::new(table.clone(), current.visible), part, SeqNo::NONE) {
+            Err(Error::SnapshotTooOld { .. }) => {}
+            checked => return checked,
+        }
     }
 }
 
@@ -247,11 +259,10 @@ fn rotate_full(state: &State, writer: &Writer) {
         .map(|table| (table.id, table))
         .collect();
     if writer.wal.size_bytes() > state.options.wal_bytes {
-        let oldest = view
-            .tables()
-            .filter_map(|table| table.active().seq_range().map(|(first, _)| (first, table)))
-            .min_by_key(|(first, _)| *first);
-        full.extend(oldest.map(|(_, table)| (table.id, table)));
+        let oldest =
+            view.tables().filter_map(|table| Some((table.oldest_change()?, table))).min_by_key(|(seq, _)| *seq);
+        // One that is frozen is on its way into runs.
+        full.extend(oldest.filter(|(_, table)| table.oldest_frozen().is_none()).map(|(_, table)| (table.id, table)));
     }
     for table in full.into_values() {
         rotate(state, table.id);

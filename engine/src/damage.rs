@@ -90,6 +90,12 @@ pub enum Damage {
         /// Row (from 0).
         row: u64,
     },
+    /// The least or the greatest key of a run is another one than the manifest says.
+    #[error("the manifest has other bounds of {keys} than there are")]
+    KeyBounds {
+        /// Which keys.
+        keys: &'static str,
+    },
     /// Two facts about the database that must agree do not.
     #[error("{fact} is {found}, expected {expected}")]
     Disagreement {

@@ -108,7 +108,8 @@ impl Database {
     /// of 1 to 255 bytes without control characters that does not begin with `__`; they are compared byte by byte.
     ///
     /// # Errors
-    /// [`Error::TableExists`]; names, types and keys that cannot be; the disk's.
+    /// [`Error::TableExists`]; names, types and keys that cannot be; [`Error::Dropped`], if somebody was as quick; the
+    /// disk's.
     pub fn create_table(&self, name: &str, schema: &Schema, key: &[&str]) -> Result<TableId> {
         let _call = self.state.calls.begin()?;
         check_table_name(name)?;
@@ -118,7 +119,7 @@ impl Database {
         let mut table = TableView {
             id: TableId(0),
             name: name.into(),
-            schema,
+            schema: schema.clone(),
             codec,
             memtables: Vec::new(),
             version: Arc::new(TableVersion::default()),
@@ -126,7 +127,10 @@ impl Database {
         };
         table.memtables.push(table.new_memtable()?);
         publish(&self.state, VersionEdit::Create(Box::new(table)))?;
-        Ok(self.state.current().view.named(name)?.id)
+        // Not by its name: it may be another table's by now.
+        let view = self.state.current().view;
+        let made = view.tables().find(|table| Arc::ptr_eq(&table.schema, &schema)).map(|table| table.id);
+        made.ok_or_else(|| Error::Dropped { table: name.to_owned() })
     }
 
     /// Drops a table with its rows. Snapshots taken before keep it.
@@ -224,11 +228,16 @@ impl Database {
     /// Applies several write batches as one group with one sync; each is applied or refused on its own.
     ///
     /// # Errors
-    /// [`Error::Poisoned`], [`Error::Closed`]; per batch, as [`Database::write`].
+    /// [`Error::BatchTooLarge`], if together they are; [`Error::Poisoned`], [`Error::Closed`]; per batch, as
+    /// [`Database::write`].
     pub fn write_group(&self, batches: &[WriteBatch]) -> Result<Vec<Result<SeqNo>>> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;
-        let memory = admit(&self.state, batches.iter().map(WriteBatch::size_bytes).sum())?;
+        let (bytes, limit) = (batches.iter().map(WriteBatch::size_bytes).sum(), self.state.options.batch_bytes_max());
+        if bytes > limit {
+            return Err(Error::BatchTooLarge { bytes, limit });
+        }
+        let memory = admit(&self.state, bytes)?;
         let (done, answers) = bounded(batches.len());
         let mut group = Vec::with_capacity(batches.len());
         let mut results: Vec<Option<Result<SeqNo>>> = batches.iter().map(|_| None).collect();
@@ -311,7 +320,11 @@ impl Database {
     /// [`Error::Corrupt`]; the disk's.
     pub fn compact_step(&self, effort: Effort) -> Result<bool> {
         let _call = self.state.calls.begin()?;
-        compact_step(&self.state, effort)
+        let mut failed = Ok(());
+        let was_done = compact_step(&self.state, effort, &mut |_, outcome| {
+            failed = std::mem::replace(&mut failed, Ok(())).and(outcome);
+        })?;
+        if was_done { Ok(true) } else { failed.map(|()| false) }
     }
 
     /// Makes a database of its own from what readers see now, in a folder that is missing or empty. Writes, flushes and

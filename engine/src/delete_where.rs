@@ -15,6 +15,7 @@ use arrow::datatypes::Schema;
 
 use crate::commit::rotate;
 use crate::deletion::vector::DeletionVector;
+use crate::disk::path;
 use crate::error::{Error, Result};
 use crate::flush::{flush_oldest, flush_table};
 use crate::id::{RunId, SeqNo, TableId};
@@ -22,6 +23,7 @@ use crate::publish::VersionEdit;
 use crate::read::cursor::{Cursor, KeyedBatch, KeyedBatches};
 use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::snapshot::SCAN_BATCH_ROWS;
+use crate::rows::keys::Ascent;
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::state::{State, locked};
@@ -212,8 +214,10 @@ fn write_keys<'a>(
     let mut merge =
         Merge::new(cursors, MergeOptions::keyed(Arc::new(Schema::empty()), table.codec.width(), Equal::All));
     let mut writer = RunWriter::new(state, table.clone());
-    let mut bytes = 0;
+    let (mut bytes, mut ascent) = (0, Ascent::default());
     while let Some(block) = merge.next_block()? {
+        // Where keys or deletion vectors are wrong behind matching checksums, a key may come twice.
+        ascent.take(&block.keys).map_err(|damage| Error::corrupt(path::table(table.id), damage))?;
         if bytes > KEY_BYTES_OF_A_RUN {
             writer.end_run()?;
             bytes = 0;

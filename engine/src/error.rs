@@ -14,6 +14,7 @@ use parquet::errors::ParquetError;
 use crate::id::{RunId, SeqNo};
 
 pub use crate::damage::Damage;
+pub use crate::mismatch::{Mismatch, NameProblem};
 
 /// The engine's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -312,6 +313,15 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A write waits for memory that a table keeps, and nothing that is under way gives any back.
+    #[error("there is no memory for the write: changes of table `{table}` cannot be written to runs: {source}")]
+    Stuck {
+        /// The table that keeps the memory.
+        table: String,
+        /// Why its changes stay in memory.
+        #[source]
+        source: Arc<Error>,
+    },
     /// A snapshot kept more memory than it may.
     #[error(
         "the snapshot at {seq} is too old: it kept {bytes} bytes of flushed memtables, the limit is {limit}; take a new one"
@@ -368,56 +378,6 @@ pub enum Error {
     },
 }
 
-/// Why a name cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameProblem {
-    /// It is empty.
-    #[error("it is empty")]
-    Empty,
-    /// It is longer than 255 bytes.
-    #[error("it is longer than 255 bytes")]
-    TooLong,
-    /// It holds a control character.
-    #[error("it holds a control character")]
-    ControlCharacter,
-    /// The engine keeps it for itself.
-    #[error("names that start with `__` are kept for the engine")]
-    Reserved,
-}
-
-/// How a batch differs from its table.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Mismatch {
-    /// Another number of columns.
-    #[error("it has {found} columns, the table has {expected}")]
-    ColumnCount {
-        /// Columns of the table.
-        expected: usize,
-        /// Columns of the batch.
-        found: usize,
-    },
-    /// A column of another name.
-    #[error("column {index} is `{found}`, the table has `{expected}`")]
-    ColumnName {
-        /// Which column, from 0.
-        index: usize,
-        /// Name in the table.
-        expected: String,
-        /// Name in the batch.
-        found: String,
-    },
-    /// A column of another type.
-    #[error("column `{column}` has type {found}, the table has {expected}")]
-    ColumnType {
-        /// The column.
-        column: String,
-        /// Type in the table.
-        expected: DataType,
-        /// Type in the batch.
-        found: DataType,
-    },
-}
-
 /// Where a row of a load came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -439,6 +399,7 @@ impl Error {
         match self {
             Self::Io { .. } | Self::Locked { .. } | Self::Displaced { .. } | Self::Encode { .. } => ErrorKind::Io,
             Self::In { source, .. } => source.kind(),
+            Self::Stuck { source, .. } => source.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Poisoned { .. } | Self::ThreadPanicked { .. } => ErrorKind::Poisoned,
             Self::DuplicateKey { .. }

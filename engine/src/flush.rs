@@ -84,7 +84,8 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     closed.publish(VersionEdit::Flushed(edit, memtable.clone()))?;
     let name = table.name.clone();
     let retired = Arc::downgrade(memtable);
-    drop(view);
+    // What these keep is kept by no snapshot.
+    drop((view, view_now));
     state.retire(retired);
     state.counters.flushes.fetch_add(1, Ordering::Relaxed);
     tracing::info!(table = %name, rows, through = last.0, "flushed a memtable");

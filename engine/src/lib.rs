@@ -10,6 +10,7 @@
 pub mod sync;
 pub mod id;
 pub mod damage;
+pub mod mismatch;
 pub mod error;
 
 pub mod config;
@@ -40,6 +41,8 @@ pub mod read;
 
 // What an open database is made of.
 pub mod pace;
+
+pub mod failures;
 
 pub mod state;
 

@@ -14,6 +14,7 @@ use crate::deletion::file::read_all;
 use crate::disk::api::{Disk, DiskLock, at, names};
 use crate::disk::path;
 use crate::error::{Damage, Error, Result};
+use crate::failures::Failures;
 use crate::id::{Digest, ManifestId, NUMBER_LIMIT, RunId, SeqNo, TableId, WalId};
 use crate::pace::Pace;
 use crate::publish::{VersionEdit, publish, write_manifest};
@@ -85,7 +86,7 @@ pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<(State, OpenReport)
     match newest_manifest(&*disk)? {
         Some(id) => {
             let (manifest, digest) = read_manifest(&*disk, id)?;
-            recover(disk, options, lock, manifest, digest)
+            recover(disk, options, lock, (manifest, digest), DeadRows::Recorded)
         }
         None => {
             check_nothing_lost(&*disk)?;
@@ -105,11 +106,20 @@ pub fn open_resolving(disk: Arc<dyn Disk>, options: Options) -> Result<State> {
     let lock = disk.lock(path::LOCK).map_err(at("lock", path::LOCK))?;
     let lock = lock.ok_or_else(|| Error::Locked { path: disk.describe() })?;
     let id = newest_manifest(&*disk)?.ok_or_else(no_database)?;
-    let (mut manifest, digest) = read_manifest(&*disk, id)?;
-    // Format 1 had none.
-    manifest.format = 1;
-    manifest.tables.iter_mut().for_each(|table| table.deletions = None);
-    Ok(recover(disk, options, lock, manifest, digest)?.0)
+    let found = read_manifest(&*disk, id)?;
+    let (state, _) = recover(disk, options, lock, found, DeadRows::ByKeys)?;
+    // What the manifest before named went with none of its tables.
+    sweep_folder(&*state.disk, &crate::state::locked(&state.publisher).manifest)?;
+    Ok(state)
+}
+
+/// How the dead rows of runs are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DeadRows {
+    /// The manifest says where they are recorded, if they are.
+    Recorded,
+    /// By their keys, whatever the manifest says.
+    ByKeys,
 }
 
 /// Refuses folders that hold something else, before anything is written into them; returns what is in this one.
@@ -249,10 +259,16 @@ fn recover(
     disk: Arc<dyn Disk>,
     options: Options,
     lock: Box<dyn DiskLock>,
-    manifest: Manifest,
-    digest: Digest,
+    (found, digest): (Manifest, Digest),
+    dead_rows: DeadRows,
 ) -> Result<(State, OpenReport)> {
     let store = Store::new(disk.clone(), options.kept_bytes());
+    let mut manifest = found.clone();
+    if dead_rows == DeadRows::ByKeys {
+        // Format 1 had no record of them.
+        manifest.format = 1;
+        manifest.tables.iter_mut().for_each(|table| table.deletions = None);
+    }
     let ReadBack { manifest, digest, tables, replayed } = read_back_of(&store, &options, manifest, digest)?;
     let format = manifest.format;
     // A copy of a database may lack the folders that were empty.
@@ -260,7 +276,8 @@ fn recover(
     // The process before may have died before it had synced the manifest's name, and what is swept may be what is found
     // without it.
     disk.sync_dir(path::MANIFESTS).map_err(at("sync", path::MANIFESTS))?;
-    let swept = sweep_folder(&*disk, &manifest)?;
+    // Of what is there nothing goes that the manifest on the disk names, until another one is committed.
+    let swept = sweep_folder(&*disk, &found)?;
     settle(&*disk, &replayed, manifest.wal_end)?;
     let last_seq = manifest.last_seq.max(replayed.last_seq);
     let (end, sealed) = (replayed.end, replayed.sealed);
@@ -367,7 +384,7 @@ fn apply(
         let value = u64::from(raw.schema.0);
         return Err(place.corrupt(Damage::Field { field: "schema", value }));
     }
-    let decoded = raw.decode(&table.schema, |batch| table.codec.encode_batch(batch));
+    let decoded = raw.decode(&table.schema, &table.codec);
     let changes = decoded.map_err(|damage| place.corrupt(damage))?;
     if !table.schema.has_key() {
         let last = last_row_id(&changes.keys);
@@ -416,7 +433,8 @@ fn assemble(
         obsolete: Mutex::default(),
         next_run,
         poison: OnceLock::new(),
-        background_failure: Mutex::new(None),
+        flush_failures: Failures::default(),
+        compaction_failures: Failures::default(),
         calls: Calls::default(),
         closed: AtomicBool::new(false),
         pending_bytes: Arc::default(),

@@ -23,6 +23,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::config::Options;
 use crate::disk::api::{Disk, DiskLock};
 use crate::error::{Error, Result};
+use crate::failures::Failures;
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::pace::Pace;
@@ -118,8 +119,10 @@ pub struct State {
     pub next_run: AtomicU64,
     /// The first failure that stopped all writes.
     pub poison: OnceLock<Arc<Error>>,
-    /// Why the last flush or compaction in the background failed, if it did; it is tried again.
-    pub background_failure: Mutex<Option<Arc<Error>>>,
+    /// Flushes in the background that failed.
+    pub flush_failures: Failures,
+    /// Compactions in the background that failed.
+    pub compaction_failures: Failures,
     /// Calls that may change files.
     pub calls: Calls,
     /// Set by closing.
@@ -331,14 +334,15 @@ impl State {
     }
 
     /// Notes a memtable that is in runs now. If snapshots keep more than a quarter of the memory in such memtables, the
-    /// oldest are given up.
+    /// oldest are given up, but not this one: who took a snapshot just before has the time of one flush at least.
     pub fn retire(&self, memtable: Weak<Memtable>) {
         let limit = self.options.memory_bytes / 4;
         let mut retired = locked(&self.retired);
-        retired.push_back(memtable);
+        retired.push_back(memtable.clone());
         retired.retain(|memtable| memtable.strong_count() > 0);
         let mut kept: usize = retired.iter().filter_map(Weak::upgrade).map(|memtable| memtable.size_bytes()).sum();
         while kept > limit
+            && retired.front().is_some_and(|oldest| !Weak::ptr_eq(oldest, &memtable))
             && let Some(oldest) = retired.pop_front()
         {
             if let Some(oldest) = oldest.upgrade() {

@@ -126,6 +126,10 @@ impl Swept {
             }
             files.into_iter().for_each(|file| self.remove(disk, path::run(table, run, file)));
         }
+        if manifest.tables.iter().all(|other| other.id != table) {
+            // Refused where something is left in it.
+            let _ = disk.remove_dir(&folder);
+        }
         Ok(())
     }
 }

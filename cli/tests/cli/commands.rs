@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::fixture::Folder;
+use crate::fixture::{Folder, Ran};
 
 /// Bytes, of which a pipe holds a part only.
 const MORE_THAN_A_PIPE: usize = 4 << 20;
@@ -186,4 +186,23 @@ fn a_standard_error_that_cannot_be_written_ends_nothing() {
     let full = std::fs::File::create("/dev/full").unwrap();
     let status = folder.command(&["-vv", "compact"]).stderr(full).status().unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+/// Each run of a database keeps a file open, and shells allow few.
+#[cfg(unix)]
+#[test]
+fn a_database_of_more_runs_than_files_may_be_open_opens() {
+    let folder = Folder::new();
+    folder.write("rows.csv", "id\n1\n");
+    let tables = || (0..40).map(|table| format!("t{table}"));
+    for table in tables() {
+        folder.ok(&["load", "rows.csv", "--table", &table, "--key", "id"]);
+    }
+    let counts: Vec<String> = tables().map(|table| format!("(SELECT count(*) FROM {table})")).collect();
+    let mut shell = std::process::Command::new("sh");
+    let command = "ulimit -S -n 30 && exec \"$0\" \"$@\"";
+    let sql = format!("SELECT {} AS n", counts.join(" + "));
+    shell.args(["-c", command, env!("CARGO_BIN_EXE_rustling"), "sql", &sql, "--format", "csv"]);
+    let ran: Ran = shell.current_dir(folder.path("")).env("RUSTLING_DB", "db").output().unwrap().into();
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "n\n40\n"), "{ran}");
 }

@@ -156,10 +156,12 @@ impl<'a> Backup<'a> {
     fn new(source: Source<'a>, [from, to]: [Side; 2], how: How, mut contents: Contents, target: TargetFolder) -> Self {
         let mut work = VecDeque::new();
         let mut bytes_total = 0;
+        // Before all files: they take memory until they are written.
         for (table, found) in contents.tables.iter_mut().enumerate() {
             work.push_back(Work::Folder { table });
-            // Before all files of the table: they take memory until they are written.
             work.extend(std::mem::take(&mut found.changes).into_iter().map(|changes| Work::Changes { table, changes }));
+        }
+        for (table, found) in contents.tables.iter().enumerate() {
             for (path, meta) in found.runs.iter().flat_map(|run| files(found.id, run.meta())) {
                 bytes_total += meta.bytes;
                 work.push_back(Work::File { path, meta });

@@ -15,7 +15,7 @@ use crate::compact::catch_up::CatchUp;
 use crate::compact::policy::Pick;
 use crate::deletion::vector::DeletionVector;
 use crate::disk::path;
-use crate::error::{Damage, Error, Result};
+use crate::error::{Error, Result};
 use crate::id::{RunId, SeqNo};
 use crate::publish::VersionEdit;
 use crate::read::cursor::Cursor;
@@ -23,7 +23,7 @@ use crate::read::merge::{Equal, Merge, MergeOptions};
 use crate::read::probe::Probe;
 use crate::read::resolve::{check_dead, resolve};
 use crate::read::snapshot::merged_batch_rows;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{Ascent, Keys};
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::sst::meta::SstMeta;
@@ -50,18 +50,14 @@ pub fn rewrite(state: &State, table: &Arc<TableView>, places: &[usize], pick: &P
         writer.append_deletes(&deleted_keys(table, &all, places)?);
     }
     let mut merge = merge_live(table, &inputs, &dead)?;
-    let mut before: Option<Vec<u8>> = None;
+    let mut ascent = Ascent::default();
     while let Some(block) = merge.next_block()? {
         // Closing waits for what somebody asked for.
         if pick.reason != Reason::Asked && state.calls.are_ending() {
             return Err(Error::Closed);
         }
         // Keys of the inputs may be damaged where their checksums match.
-        let follows = before.as_deref().zip(block.keys.first()).is_none_or(|(before, first)| before < first);
-        if !follows || block.keys.first_disorder().is_some() {
-            return Err(Error::corrupt(path::table(table.id), Damage::KeyOrder { row: 0 }));
-        }
-        before = block.keys.last().map(<[u8]>::to_vec).or(before);
+        ascent.take(&block.keys).map_err(|damage| Error::corrupt(path::table(table.id), damage))?;
         writer.append(&block.keys, &block.batch)?;
     }
     let closed = writer.close()?;

@@ -20,12 +20,18 @@ use crate::flush::flush_table;
 use crate::id::{RunId, TableId};
 use crate::pace::FULL;
 use crate::run_writer::SeqRange;
+use crate::sst::checksum::in_memory;
 use crate::sst::meta::KeyRange;
 use crate::state::{State, locked};
 use crate::sweep::sweep;
 use crate::version::run::{Run, key_bounds};
 use crate::version::table::TableVersion;
 use crate::version::view::TableView;
+
+/// Bytes that a deleted key takes in a compaction beside itself: its place in the order of all, and whether it is there.
+const DELETED_KEY_BYTES: usize = 32;
+/// Bytes of a key where keys have no one length.
+const KEY_BYTES_GUESSED: usize = 32;
 
 /// The bounds that a table is kept within.
 pub fn limits(options: &Options) -> Limits {
@@ -91,32 +97,35 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     }
 }
 
-/// Does the most urgent step of any table; `false` if there is none. A table that fails keeps no other from its step: the
-/// next one in urgency does its own.
+/// Does the most urgent step of any table; `false` if none was done. A table that fails keeps no other from its step: the
+/// next one in urgency does its own. Tells `outcome` how it went with each table that was looked at.
 ///
 /// # Errors
-/// As [`compact_table`]; [`Error::Dropped`]. No other table had a step to do then, or none may be done any more.
-pub fn compact_step(state: &State, effort: Effort) -> Result<bool> {
+/// [`Error::Closed`], [`Error::Poisoned`]: no step may be done any more.
+pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(TableId, Result<()>)) -> Result<bool> {
     let _compacting = locked(&state.compacting);
     state.check_open()?;
     let view = state.current().view;
     let limits = limits(&state.options);
     let mut tables: Vec<&Arc<TableView>> = view.tables().collect();
     tables.sort_by_cached_key(|table| Reverse(urgency(&shape(&table.version), &limits)));
-    let mut failed = Ok(false);
     for table in tables {
         match compact_once(state, table, &shape(&table.version), effort) {
-            Ok(false) => {}
-            Ok(true) => {
-                drop(view);
-                sweep(state);
-                return Ok(true);
+            Ok(was_done) => {
+                outcome(table.id, Ok(()));
+                if was_done {
+                    drop(view);
+                    sweep(state);
+                    return Ok(true);
+                }
             }
-            Err(error @ (Error::Closed | Error::Dropped { .. } | Error::Poisoned { .. })) => return Err(error),
-            Err(error) => failed = failed.and(Err(error)),
+            Err(error @ (Error::Closed | Error::Poisoned { .. })) => return Err(error),
+            // It went while it was worked on: there is nothing left to do for it.
+            Err(Error::Dropped { .. }) => outcome(table.id, Ok(())),
+            Err(error) => outcome(table.id, Err(error)),
         }
     }
-    failed
+    Ok(false)
 }
 
 /// How far a table is from its bounds, in hundredths.
@@ -153,7 +162,11 @@ fn within_memory(state: &State, table: &TableView, newest: usize, pick: Pick, sh
     let mut bytes = vec![0; shape.runs().len()];
     if pick.runs.len() > 2 {
         for run in &pick.runs {
-            bytes[*run] = table.version.runs()[run + newest].sst().merged_bytes()?;
+            let run_in_table = &table.version.runs()[run + newest];
+            let deletes = run_in_table.meta().files.deletes.as_ref().map_or(0, |deletes| deletes.count);
+            let key_bytes = table.codec.width().unwrap_or(KEY_BYTES_GUESSED) + DELETED_KEY_BYTES;
+            bytes[*run] =
+                in_memory(deletes).saturating_mul(key_bytes).saturating_add(run_in_table.sst().merged_bytes()?);
         }
     }
     Ok(fitting(pick, shape, &limits(&state.options), &bytes, state.options.merge_bytes()))

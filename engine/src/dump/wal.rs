@@ -23,7 +23,7 @@ use crate::wal::body::{RawChanges, read_changes, read_manifest_body, read_sealed
 use crate::wal::intact::{intact_behind, intact_records};
 use crate::wal::log::LogEnd;
 use crate::wal::record::{Frame, RecordKind, SEGMENT_HEADER_BYTES, check_segment_header, read_frame, zeros_from};
-use crate::wal::replay::read_segment;
+use crate::wal::replay::{later_segment, read_segment};
 
 /// Keys of one record that are shown.
 const KEYS_SHOWN: usize = 100;
@@ -40,10 +40,10 @@ pub fn dump_wal(disk: &dyn Disk, take: &mut Take<'_>) -> ControlFlow<()> {
     }
     let Some(mut ids) = given(take, found)? else { return ControlFlow::Continue(()) };
     ids.sort_unstable();
-    let last = ids.last().copied();
     let log = Log { tables: tables(manifest.as_ref()), manifest };
     for id in ids {
-        log.segment(disk, id, last == Some(id), take)?;
+        let later = given(take, later_segment(disk, id))?;
+        log.segment(disk, id, later == Some(None), take)?;
     }
     ControlFlow::Continue(())
 }
@@ -150,7 +150,7 @@ impl Log {
         let Some(table) = self.tables.get(&part.table) else {
             return line(take, format!("    {}: no manifest names it", part.table));
         };
-        let changes = part.decode(&table.schema, |batch| table.codec.encode_batch(batch)).map_err(corrupt);
+        let changes = part.decode(&table.schema, &table.codec).map_err(corrupt);
         let Some(changes) = given(take, changes)? else { return ControlFlow::Continue(()) };
         let (all, rows) = (changes.keys.len(), changes.batch.num_rows());
         line(take, format!("    {} `{}`: {rows} rows, {} deleted keys", part.table, table.name, all - rows))?;

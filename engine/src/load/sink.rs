@@ -29,7 +29,8 @@ pub enum OnConflict {
     Error,
     /// The row that comes last in the input counts, and replaces the one in the table.
     Update,
-    /// The row in the table stays; without one, the row that comes first in the input counts.
+    /// The row in the table stays; without one, the row that comes first in the input counts. Which keys are there is
+    /// decided as the load begins: one that is deleted meanwhile is left out all the same.
     Skip,
 }
 

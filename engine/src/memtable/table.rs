@@ -83,11 +83,13 @@ impl Memtable {
         self.chunks.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Refuses to read for a snapshot at `seq` if the changes were given up.
+    /// Refuses to read for a snapshot at `seq` if changes that it sees were given up.
     fn check_kept(&self, seq: SeqNo) -> Result<()> {
         match self.expired.get() {
-            Some(limit) => Err(Error::SnapshotTooOld { seq, bytes: self.size_bytes(), limit: *limit }),
-            None => Ok(()),
+            Some(limit) if self.seq_range().is_some_and(|(first, _)| first <= seq) => {
+                Err(Error::SnapshotTooOld { seq, bytes: self.size_bytes(), limit: *limit })
+            }
+            _ => Ok(()),
         }
     }
 

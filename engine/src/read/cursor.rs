@@ -69,8 +69,8 @@ enum BlockRows {
     Same,
     /// Key `i` belongs to the row with this number; the batch has others, too.
     Listed(Vec<u32>),
-    /// Key `i` belongs to row `rows[i]`, or is deleted.
-    Mapped(VisibleChunk),
+    /// Key `i` is that of change `i` behind the given one, and belongs to its row, or is deleted.
+    Mapped(VisibleChunk, usize),
     /// All keys are deleted.
     Deleted,
 }
@@ -96,12 +96,13 @@ impl Cursor {
     /// Arrow's, for a projection that does not fit.
     pub fn changes(chunk: &VisibleChunk, range: Range<usize>, projection: &[usize]) -> Result<Self> {
         let batch = Arc::new(chunk.batch.project(projection)?);
-        // Sharing the chunk's keys would need a second reference type; a copy of 12-byte keys is cheap.
-        let keys = Arc::new(chunk.keys.clone());
-        let rows = BlockRows::Mapped(chunk.clone());
-        let row_bytes = row_bytes(&batch);
-        let (at, end) = (range.start, range.end);
-        Ok(Self { input: Input::Done, keys, rows, batch: Some(batch), at, end, row_bytes, block: 0 })
+        // Sharing the chunk's keys would need a second reference type; a copy of 12-byte keys is cheap. But of no more
+        // than the range: many parts of a scan are open beside each other.
+        let mut keys = Keys::new(chunk.keys.width());
+        keys.extend(&chunk.keys, range.clone());
+        let (rows, row_bytes) = (BlockRows::Mapped(chunk.clone(), range.start), row_bytes(&batch));
+        let (keys, batch, end) = (Arc::new(keys), Some(batch), range.len());
+        Ok(Self { input: Input::Done, keys, rows, batch, at: 0, end, row_bytes, block: 0 })
     }
 
     /// Deleted keys at `range`.
@@ -211,7 +212,9 @@ impl Cursor {
         match &self.rows {
             BlockRows::Same => Some(index),
             BlockRows::Listed(rows) => Some(rows[index] as usize),
-            BlockRows::Mapped(chunk) => Some(chunk.rows[index]).filter(|row| *row != DELETED).map(|row| row as usize),
+            BlockRows::Mapped(chunk, start) => {
+                Some(chunk.rows[start + index]).filter(|row| *row != DELETED).map(|row| row as usize)
+            }
             BlockRows::Deleted => None,
         }
     }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::error::Result;
+use crate::disk::path;
+use crate::error::{Damage, Error, Result};
 use crate::memtable::chunk::ChunkView;
 use crate::memtable::visible::VisibleChunk;
 use crate::read::fetch::fetch;
@@ -147,6 +148,10 @@ impl KeyRange {
         }
         let cut = if from_end { cuts.into_iter().max() } else { cuts.into_iter().min() };
         let Some(cut) = cut else { return Ok((left, None)) };
+        if !left.divides_at(&cut, from_end) {
+            // Keys of a run that do not ascend, though its checksums match: there would be no end.
+            return Err(Error::corrupt(path::table(self.snapshot.table().id), Damage::KeyOrder { row: 0 }));
+        }
         let KeyInterval { start, end } = left;
         Ok(if from_end {
             let part = KeyInterval { start: Bound::Excluded(cut.clone()), end };

@@ -67,6 +67,17 @@ impl KeyInterval {
             }
     }
 
+    /// Whether a cut that is a key divides it so that the part that comes first, from the end or from the start, may have
+    /// a key: then what is left behind it is less.
+    pub fn divides_at(&self, cut: &[u8], from_end: bool) -> bool {
+        let first = if from_end { &self.end } else { &self.start };
+        let is_beside = match first {
+            Bound::Included(key) | Bound::Excluded(key) => **key == *cut,
+            Bound::Unbounded => false,
+        };
+        !is_beside && self.touches((cut, cut))
+    }
+
     /// Its bounds.
     pub fn bounds(&self) -> KeyBounds<'_> {
         (self.start.as_ref().map(Vec::as_slice), self.end.as_ref().map(Vec::as_slice))

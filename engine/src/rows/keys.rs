@@ -7,6 +7,8 @@
 use std::cmp::Ordering;
 use std::ops::{Bound, Range};
 
+use crate::error::Damage;
+
 /// Bounds of encoded keys.
 pub type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
@@ -266,6 +268,34 @@ fn low_half(packed: u128) -> u32 {
     packed as u32
 }
 
+/// Whether keys that come batch by batch ascend strictly.
+#[derive(Debug, Default)]
+pub struct Ascent {
+    last: Option<Vec<u8>>,
+    seen: u64,
+}
+
+impl Ascent {
+    /// Takes the next keys.
+    ///
+    /// # Errors
+    /// [`Damage::KeyOrder`], with the place among all keys of the first one that is not greater than the one before it.
+    pub fn take(&mut self, keys: &Keys) -> Result<(), Damage> {
+        let follows = self.last.as_deref().zip(keys.first()).is_none_or(|(last, first)| last < first);
+        if let Some(index) = if follows { keys.first_disorder() } else { Some(0) } {
+            return Err(Damage::KeyOrder { row: self.seen + index as u64 });
+        }
+        self.seen += keys.len() as u64;
+        self.last = keys.last().map(<[u8]>::to_vec).or(self.last.take());
+        Ok(())
+    }
+
+    /// The last key that was taken.
+    pub fn last(&self) -> Option<&[u8]> {
+        self.last.as_deref()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +365,22 @@ mod tests {
                 assert_eq!(together, apart);
             }
         }
+    }
+
+    #[test]
+    fn keys_that_come_in_batches_ascend_over_all_of_them() {
+        let check = |batches: &[&[&[u8]]]| {
+            let mut ascent = Ascent::default();
+            match batches.iter().try_for_each(|batch| ascent.take(&keys(None, batch))) {
+                Ok(()) => Ok(ascent.last().map(<[u8]>::to_vec)),
+                Err(Damage::KeyOrder { row }) => Err(row),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert_eq!(check(&[&[b"a", b"b"], &[], &[b"c"]]), Ok(Some(b"c".to_vec())));
+        assert_eq!(check(&[&[b"a", b"a"]]), Err(1));
+        assert_eq!(check(&[&[b"a", b"b"], &[], &[b"b", b"c"]]), Err(2));
+        assert_eq!(check(&[&[b"a", b"b"], &[b"c", b"b"]]), Err(3));
     }
 
     #[test]

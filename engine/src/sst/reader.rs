@@ -151,6 +151,11 @@ impl Sst {
         Ok(row_bytes_max(&self.sst.metadata()?, projection))
     }
 
+    /// Name of the file with the deleted keys.
+    pub fn deletes_path(&self) -> &str {
+        self.deletes.as_ref().map_or("", |deletes| deletes.file().path())
+    }
+
     /// The key columns of the deleted keys, ascending; none if the run deletes nothing.
     ///
     /// # Errors

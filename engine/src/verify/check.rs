@@ -20,8 +20,9 @@ use crate::read::snapshot::TableSnapshot;
 use crate::read::source::KeyInterval;
 use crate::recover::{check_folder, newest_manifest, read_back, read_manifest};
 use crate::rows::key::KeyCodec;
+use crate::rows::keys::Ascent;
 use crate::rows::schema::TableSchema;
-use crate::sst::meta::FileMeta;
+use crate::sst::meta::{FileMeta, KeyRange};
 use crate::sst::store::Store;
 use crate::sst::verified_file::read_whole;
 use crate::version::manifest::{Manifest, TableManifest};
@@ -138,12 +139,14 @@ impl Check {
         let mut runs = Vec::new();
         for meta in &table.manifest.runs {
             self.report.runs += 1;
-            self.report.rows += meta.files.rows;
+            self.report.rows = self.report.rows.saturating_add(meta.files.rows);
             runs.extend(self.run(table, meta)?);
         }
         self.orphans(table)?;
         let Some(deletions) = &table.manifest.deletions else { return Ok(()) };
-        self.report.bytes += deletions.files.iter().map(|file| file.bytes).sum::<u64>();
+        for file in &deletions.files {
+            self.report.bytes = self.report.bytes.saturating_add(file.bytes);
+        }
         let dead = read_all(&**self.store.disk(), table.manifest.id, deletions);
         let Some(dead) = self.found(dead, true)? else { return Ok(()) };
         self.report.dead_rows += dead.iter().map(DeletionVector::len).sum::<u64>();
@@ -164,7 +167,7 @@ impl Check {
             [Some((RunFile::Sst, files.sst)), deletes, Some((RunFile::Keys, files.keys))].into_iter().flatten()
         {
             let FileMeta { bytes, digest } = meta;
-            self.report.bytes += bytes;
+            self.report.bytes = self.report.bytes.saturating_add(bytes);
             let read = read_whole(&**self.store.disk(), &path::run(id, files.run, file), bytes, digest);
             is_whole &= self.found(read, file == RunFile::Keys)?.is_some();
         }
@@ -173,7 +176,7 @@ impl Check {
         }
         let opened = Run::open(&self.store, id, &table.schema, meta.clone()).and_then(|run| {
             compare_keys(table, &run)?;
-            run.deleted(&table.codec)?;
+            compare_deletes(table, &run)?;
             Ok(Arc::new(run))
         });
         self.found(opened, false)
@@ -204,22 +207,44 @@ impl Check {
     }
 }
 
-/// Compares every key of the key index with the row it stands for.
+/// Compares every key of the key index with the row it stands for, and their bounds with those that the manifest has.
 fn compare_keys(table: &CheckedTable, run: &Run) -> Result<()> {
     let all: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
-    let mut at = 0;
+    let damaged = |damage| Error::corrupt(run.sst().sst().path(), damage);
+    let (mut at, mut first, mut ascent) = (0, None, Ascent::default());
     for batch in run.sst().rows(0..run.rows(), &all, ROWS_AT_ONCE)? {
         let keys = table.codec.encode_batch(&batch?)?;
         let end = at + keys.len() as u64;
         let indexed = run.sst().key_index().read(at..end)?;
         let differs = keys.iter().zip(indexed.iter()).position(|(row, index)| row != index);
         if let Some(row) = differs {
-            let damage = Damage::KeyDiffers { row: at + row as u64 };
-            return Err(Error::corrupt(run.sst().sst().path(), damage));
+            return Err(damaged(Damage::KeyDiffers { row: at + row as u64 }));
         }
+        ascent.take(&keys).map_err(damaged)?;
+        first = first.or(keys.first().map(<[u8]>::to_vec));
         at = end;
     }
-    Ok(())
+    let range = run.meta().files.key_range.as_ref();
+    check_bounds(range, (first.as_deref(), ascent.last()), "rows' keys").map_err(damaged)
+}
+
+/// Reads the deleted keys of a run, and compares their bounds with those that the manifest has.
+fn compare_deletes(table: &CheckedTable, run: &Run) -> Result<()> {
+    let keys = run.deleted(&table.codec)?;
+    let range = run.meta().files.deletes.as_ref().map(|deletes| &deletes.key_range);
+    check_bounds(range, (keys.first(), keys.last()), "deleted keys")
+        .map_err(|damage| Error::corrupt(run.sst().deletes_path(), damage))
+}
+
+fn check_bounds(
+    range: Option<&KeyRange>,
+    found: (Option<&[u8]>, Option<&[u8]>),
+    keys: &'static str,
+) -> Result<(), Damage> {
+    if found == (range.map(|range| &*range.min), range.map(|range| &*range.max)) {
+        return Ok(());
+    }
+    Err(Damage::KeyBounds { keys })
 }
 
 /// Compares the number of rows of a scan with that of merge-on-read.

@@ -12,7 +12,8 @@ use crate::config::Options;
 use crate::disk::api::{Disk, at};
 use crate::disk::path::{self, RunFile};
 use crate::error::{Damage, Error, Result};
-use crate::recover::open_resolving;
+use crate::recover::{create_folders, open_resolving};
+use crate::rows::keys::Ascent;
 use crate::sst::checksum::HashedFile;
 use crate::sst::key_index::writer::KeyIndexWriter;
 use crate::sst::meta::FileMeta;
@@ -47,6 +48,8 @@ pub fn repair(disk: &Arc<dyn Disk>, options: &Options, table: Option<&str>) -> R
     }
     {
         let (manifest, _lock) = closed(disk)?;
+        // A copy of a database may lack the folders that were empty.
+        create_folders(&**disk)?;
         for table in tables(&manifest, table)? {
             for run in &table.manifest.runs {
                 report.rebuilt.extend(repair_keys(disk, &table, run)?);
@@ -123,12 +126,10 @@ fn write_keys(
     let file = Arc::new(VerifiedFile::open(&**disk, path, sst.bytes, sst.checksums.clone().into())?);
     let metadata = load_metadata(&file, stored, files.rows)?;
     let all: Vec<usize> = (0..stored.fields().len()).collect();
-    let mut writer = KeyIndexWriter::create(&**disk, staged)?;
+    let (mut writer, mut ascent) = (KeyIndexWriter::create(&**disk, staged)?, Ascent::default());
     for batch in SstRows::start(&file, &metadata, stored, from_ref(&(0..files.rows)), &all, ROWS_AT_ONCE)? {
         let keys = table.codec.encode_batch(&batch?)?;
-        if keys.first_disorder().is_some() {
-            return Err(Error::corrupt(file.path(), Damage::KeyOrder { row: 0 }));
-        }
+        ascent.take(&keys).map_err(|damage| Error::corrupt(file.path(), damage))?;
         writer.append(&keys)?;
     }
     Ok(writer.finish(files.run, sst, deletes)?.0)

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{RunId, SeqNo, TableId};
 use crate::rows::key::KeyCodec;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{Ascent, Keys};
 use crate::rows::schema::TableSchema;
 use crate::sst::meta::SstMeta;
 use crate::sst::reader::Sst;
@@ -92,6 +92,8 @@ impl Run {
             let part = codec.encode(batch?.columns())?;
             keys.extend(&part, 0..part.len());
         }
+        // Who looks for a key among them relies on their order.
+        Ascent::default().take(&keys).map_err(|damage| Error::corrupt(self.sst.deletes_path(), damage))?;
         Ok(self.deleted.get_or_init(|| Arc::new(keys)).clone())
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::id::TableId;
+use crate::id::{SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::rows::change::TableRef;
 use crate::rows::key::KeyCodec;
@@ -50,6 +50,11 @@ impl TableView {
     /// The memtable that is flushed next.
     pub fn oldest_frozen(&self) -> Option<&Arc<Memtable>> {
         self.memtables[1..].last()
+    }
+
+    /// The sequence number of the oldest change that is in no run.
+    pub fn oldest_change(&self) -> Option<SeqNo> {
+        self.memtables.iter().rev().find_map(|memtable| memtable.seq_range()).map(|(first, _)| first)
     }
 
     /// A memtable without changes for this table.

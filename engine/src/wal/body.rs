@@ -13,6 +13,7 @@ use crate::error::{Damage, Result};
 use crate::id::{Digest, ManifestId, SchemaId, TableId, WalId};
 use crate::rows::change::{DELETED, SortedChanges, TableChanges};
 use crate::rows::ipc::{Stream, read_batch};
+use crate::rows::key::{KEY_BYTES_MAX, KeyCodec};
 use crate::rows::keys::Keys;
 use crate::rows::row_form::RowForm;
 use crate::rows::schema::TableSchema;
@@ -85,15 +86,24 @@ impl RawChanges<'_> {
     ///
     /// # Errors
     /// What is wrong with the bytes.
-    pub fn decode(
-        &self,
-        schema: &TableSchema,
-        encode: impl FnOnce(&RecordBatch) -> Result<Keys>,
-    ) -> Result<SortedChanges, Damage> {
+    pub fn decode(&self, schema: &TableSchema, codec: &KeyCodec) -> Result<SortedChanges, Damage> {
         let batch = self.decode_rows(schema)?;
         // Rows whose keys are refused were never written.
-        let keys = encode(&batch).map_err(|refused| Damage::Refused(Box::new(refused)))?;
-        self.sort(batch, keys)
+        let keys = codec.encode_batch(&batch).map_err(|refused| Damage::Refused(Box::new(refused)))?;
+        let deleted = self.decode_deleted(codec)?;
+        sort(batch, keys, &deleted)
+    }
+
+    fn decode_deleted(&self, codec: &KeyCodec) -> Result<Keys, Damage> {
+        let mut deleted = Keys::new(codec.width());
+        for (index, key) in slices(self.keys)?.into_iter().enumerate() {
+            if key.len() > KEY_BYTES_MAX || codec.width().is_some_and(|width| width != key.len()) {
+                return Err(Damage::Field { field: "deleted key", value: index as u64 });
+            }
+            deleted.push(key);
+        }
+        codec.decode(&deleted)?;
+        Ok(deleted)
     }
 
     fn decode_rows(&self, schema: &TableSchema) -> Result<RecordBatch, Damage> {
@@ -107,23 +117,19 @@ impl RawChanges<'_> {
         }
         read_batch(self.rows, schema.stored(), Stream::Rows)
     }
+}
 
-    fn sort(&self, batch: RecordBatch, mut keys: Keys) -> Result<SortedChanges, Damage> {
-        let live = keys.len();
-        for (index, key) in slices(self.keys)?.into_iter().enumerate() {
-            if keys.width().is_some_and(|width| width != key.len()) {
-                return Err(Damage::Field { field: "deleted key", value: index as u64 });
-            }
-            keys.push(key);
-        }
-        let order = keys.sort_order();
-        let sorted = keys.take(&order);
-        if let Some(row) = sorted.first_disorder() {
-            return Err(Damage::KeyOrder { row: row as u64 });
-        }
-        let rows = order.iter().map(|row| if (*row as usize) < live { *row } else { DELETED }).collect();
-        Ok(SortedChanges { keys: sorted, rows, batch, encoded: None })
+/// The changes that rows and deleted keys are.
+fn sort(batch: RecordBatch, mut keys: Keys, deleted: &Keys) -> Result<SortedChanges, Damage> {
+    let live = keys.len();
+    keys.extend(deleted, 0..deleted.len());
+    let order = keys.sort_order();
+    let sorted = keys.take(&order);
+    if let Some(row) = sorted.first_disorder() {
+        return Err(Damage::KeyOrder { row: row as u64 });
     }
+    let rows = order.iter().map(|row| if (*row as usize) < live { *row } else { DELETED }).collect();
+    Ok(SortedChanges { keys: sorted, rows, batch, encoded: None })
 }
 
 /// The body of a manifest record.
@@ -202,4 +208,41 @@ fn take_array<const N: usize>(rest: &mut &[u8], field: &'static str) -> Result<[
     };
     *rest = behind;
     Ok(*array)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// What a record says of keys that it deletes from a table with this key.
+    fn deleted(key_type: DataType, keys: &[&[u8]]) -> Result<usize, Damage> {
+        let schema = Schema::new(vec![Field::new("k", key_type, false)]);
+        let schema = Arc::new(TableSchema::new("t", &schema, &["k"]).unwrap());
+        let codec = KeyCodec::new("t", &schema).unwrap();
+        let mut gone = Keys::new(codec.width());
+        keys.iter().for_each(|key| gone.push(key));
+        let (rows, batch) = (vec![DELETED; keys.len()], RecordBatch::new_empty(schema.stored().clone()));
+        let changes = SortedChanges { keys: gone, rows, batch, encoded: None };
+        let mut body = Vec::new();
+        write_changes(&mut body, &schema, &TableChanges { table: TableId(1), changes, absent: Keys::new(None) })
+            .unwrap();
+        let parts = read_changes(&body).unwrap();
+        parts[0].decode(&schema, &codec).map(|changes| changes.keys.len())
+    }
+
+    /// They were put into the memtable, and no flush could write them.
+    #[test]
+    fn deleted_keys_that_are_none_are_damage() {
+        assert!(matches!(deleted(DataType::Boolean, &[&[0], &[1]]), Ok(2)));
+        assert!(matches!(deleted(DataType::Boolean, &[&[7]]), Err(Damage::Field { field: "boolean of a key", .. })));
+        assert!(matches!(deleted(DataType::Utf8, &["abc".as_bytes()]), Ok(1)));
+        assert!(deleted(DataType::Utf8, &[&[0xff]]).is_err());
+        let long = vec![b'x'; KEY_BYTES_MAX + 1];
+        assert!(matches!(deleted(DataType::Utf8, &[&long[1..]]), Ok(1)));
+        assert!(matches!(deleted(DataType::Utf8, &[&long]), Err(Damage::Field { field: "deleted key", value: 0 })));
+    }
 }

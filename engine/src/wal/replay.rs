@@ -209,7 +209,7 @@ impl Replay<'_> {
     fn torn_tail(&mut self, place: RecordPlace<'_>, id: WalId, bytes: &[u8], damage: Damage) -> Result<()> {
         let forgiven = makes(SeededFault::EveryDamageIsATornTail);
         let reached = LogEnd { segment: id, length: place.offset };
-        let was_durable = self.known_end.is_some_and(|end| reached < end) || self.later_segment(id)?.is_some();
+        let was_durable = self.known_end.is_some_and(|end| reached < end) || later_segment(&**self.disk, id)?.is_some();
         if was_durable && !forgiven {
             return Err(place.corrupt(damage));
         }
@@ -232,23 +232,27 @@ impl Replay<'_> {
     fn check_end(&self) -> Result<()> {
         let end = self.found.end;
         let later = self.known_end.filter(|known| *known > end);
-        let Some(reached) = later.map_or_else(|| self.later_segment(end.segment), |known| Ok(Some(known)))? else {
+        let Some(reached) = later.map_or_else(|| later_segment(&**self.disk, end.segment), |known| Ok(Some(known)))?
+        else {
             return Ok(());
         };
         let damage = Damage::LogEndsEarly { segment: reached.segment.0, length: reached.length };
         Err(Error::corrupt_at(path::wal(end.segment), end.length, damage))
     }
+}
 
-    /// A segment behind one that is not sealed, with its length. One that was just begun is none: it has no records.
-    fn later_segment(&self, id: WalId) -> Result<Option<LogEnd>> {
-        let names = self.disk.list(path::WAL).map_err(at("list", path::WAL))?;
-        for segment in names.iter().filter_map(|name| path::parse_wal(name)).filter(|other| *other > id) {
-            let path = path::wal(segment);
-            let length = self.disk.open(&path).map_err(at("open", &path))?.len();
-            if segment > id.next() || length > SEGMENT_HEADER_BYTES {
-                return Ok(Some(LogEnd { segment, length }));
-            }
+/// A segment behind one that is not sealed, with its length. One that was just begun is none: it has no records.
+///
+/// # Errors
+/// The disk's.
+pub fn later_segment(disk: &dyn Disk, id: WalId) -> Result<Option<LogEnd>> {
+    let names = disk.list(path::WAL).map_err(at("list", path::WAL))?;
+    for segment in names.iter().filter_map(|name| path::parse_wal(name)).filter(|other| *other > id) {
+        let path = path::wal(segment);
+        let length = disk.open(&path).map_err(at("open", &path))?.len();
+        if segment > id.next() || length > SEGMENT_HEADER_BYTES {
+            return Ok(Some(LogEnd { segment, length }));
         }
-        Ok(None)
     }
+    Ok(None)
 }

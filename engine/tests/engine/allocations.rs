@@ -5,6 +5,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+
+use rustling_engine::config::Options;
+use rustling_engine::database::Database;
+use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::read::plan::ScanPlan;
+use rustling_engine::rows::change::WriteBatch;
+
+use crate::fixture::{rows, schema};
 
 struct Counting;
 
@@ -68,4 +77,22 @@ fn the_peak_of_some_work_is_counted() {
     assert!((5 << 20..6 << 20).contains(&peak), "{peak}");
     let (kept, peak) = peak_of(|| vec![1_u8; 1000]);
     assert!((kept.len()..100_000).contains(&peak), "{peak}");
+}
+
+/// Each part had a copy of all keys of all chunks.
+#[test]
+fn the_parts_of_a_merge_in_memory_copy_each_key_once() {
+    const KEYS: i64 = 600_000;
+    let db = Database::open(Arc::new(MemoryDisk::new()), Options { background: false, ..Options::default() }).unwrap();
+    db.create_table("t", &schema(), &["k"]).unwrap();
+    for _ in 0..2 {
+        let list: Vec<(i64, String)> = (0..KEYS).map(|key| (key, String::new())).collect();
+        db.write(WriteBatch::new().upsert("t", rows(&list))).unwrap();
+    }
+    let table = db.snapshot().table("t").unwrap();
+    let plan = ScanPlan::new(&table, 8).unwrap();
+    let open = || plan.merged.iter().map(|part| part.open(&[]).unwrap()).collect::<Vec<_>>();
+    let (parts, peak) = peak_of(open);
+    let keys = 2 * KEYS.unsigned_abs() as usize * size_of::<i64>();
+    assert!(parts.len() >= 8 && peak < 2 * keys, "{} parts took {peak} bytes for {keys} bytes of keys", parts.len());
 }

@@ -10,8 +10,12 @@ use rustling_engine::backup::file::BackupOptions;
 use rustling_engine::backup::run::Step as BackupStep;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
+use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::disk::path::{self, RunFile};
 use rustling_engine::disk::sim::{Effect, Failure, Fault, Image, SimDisk};
 use rustling_engine::error::{Error, ErrorKind, Result};
+use rustling_engine::id::RunId;
+use rustling_engine::verify::repair::repair;
 
 use crate::backup::{COPIED, LINKED, open};
 use crate::fixture::{Step, Tables, contents, run_model, run_open, small_options};
@@ -270,4 +274,51 @@ fn a_power_cut_while_a_failed_backup_is_removed_leaves_it_whole_or_marked() {
         images += seen.len();
     }
     println!("{images} images");
+}
+
+/// Changes that are copied before anything else is take memory no longer than they must.
+#[test]
+fn what_is_in_memory_is_written_before_any_file_is_copied() {
+    let db = Database::open(Arc::new(MemoryDisk::new()), small_options()).unwrap();
+    for table in ["a", "b"] {
+        run_open(&db, &Step::Create(table)).unwrap();
+        run_open(&db, &Step::Write(vec![(table, 1, Some("in a run".to_owned()))])).unwrap();
+        run_open(&db, &Step::Flush(table)).unwrap();
+        run_open(&db, &Step::Write(vec![(table, 2, Some("in memory".to_owned()))])).unwrap();
+    }
+    let tables = db.report().tables;
+    let copied: Vec<RunId> = tables.iter().flat_map(|table| table.runs.iter().map(|run| run.id)).collect();
+    let target: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let mut left = Some(db.begin_backup(target.clone(), COPIED).unwrap());
+    let mut seen = 0;
+    while let Some(backup) = left.take() {
+        let folders = tables.iter().map(|table| path::table(table.id));
+        let names = folders.flat_map(|folder| target.list(&folder).unwrap_or_default());
+        let ids: HashSet<RunId> = names.filter_map(|name| path::parse_run(&name)).map(|(id, _)| id).collect();
+        let is_copying = ids.iter().any(|id| copied.contains(id));
+        assert!(!is_copying || ids.iter().filter(|id| !copied.contains(id)).count() == 2, "{ids:?}");
+        seen += usize::from(is_copying);
+        if let BackupStep::Next(next) = backup.step().unwrap() {
+            left = Some(next);
+        }
+    }
+    assert!(seen > 2, "{seen}");
+}
+
+/// Its key index had the width of keys that it has none of, and could not be made again.
+#[test]
+fn a_run_of_deleted_keys_alone_can_be_repaired_in_a_backup() {
+    let db = Database::open(Arc::new(MemoryDisk::new()), small_options()).unwrap();
+    run_open(&db, &Step::Create("a")).unwrap();
+    run_open(&db, &Step::Write(vec![("a", 1, Some("one".to_owned())), ("a", 2, Some("two".to_owned()))])).unwrap();
+    run_open(&db, &Step::Flush("a")).unwrap();
+    run_open(&db, &Step::Write(vec![("a", 1, None)])).unwrap();
+    let target: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    db.backup(target.clone(), COPIED).unwrap();
+    let deletes = open(target.clone()).unwrap().report().tables[0].runs.iter().map(|run| run.id).max().unwrap();
+    let index = path::run(db.report().tables[0].id, deletes, RunFile::Keys);
+    target.remove(&index).unwrap();
+    let report = repair(&target, &small_options(), None).unwrap();
+    assert_eq!((report.rebuilt, report.left.len()), (vec![index], 0));
+    assert_eq!(contents(&open(target).unwrap()).unwrap()["a"].len(), 1);
 }

@@ -10,6 +10,9 @@ use rustling_engine::disk::path;
 use rustling_engine::dump::{Found, dump_keys, dump_manifest, dump_sst, dump_wal};
 use rustling_engine::id::{RunId, WalId};
 use rustling_engine::rows::change::WriteBatch;
+use rustling_engine::version::manifest::Manifest;
+use rustling_engine::wal::intact::intact_records;
+use rustling_engine::wal::record::{SEGMENT_HEADER_BYTES, segment_header};
 
 use crate::fixture::{keys, rows, schema, small_options};
 
@@ -101,6 +104,29 @@ fn zeros_behind_the_last_record_are_reserved_space_and_behind_a_sealed_one_damag
     disk.append(&sealed, length).unwrap().append(&[0; 8]).unwrap();
     let (_, damage) = dump(&disk, &[]);
     assert!(matches!(&*damage, [text] if text.starts_with(&sealed)), "{damage:?}");
+}
+
+/// Power failed before the record that seals a segment was durable, and behind the next segment's header.
+#[test]
+fn a_torn_tail_before_a_segment_that_was_only_begun_is_no_damage() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let db = Database::open(disk.clone(), small_options()).unwrap();
+    db.create_table("a", &schema(), &["k"]).unwrap();
+    db.write(WriteBatch::new().upsert("a", rows(&[(1, "one".to_owned())]))).unwrap();
+    drop(db);
+    let mut torn = files(&*disk);
+    let (_, log) = torn.iter_mut().find(|(path, _)| *path == path::wal(WalId(1))).unwrap();
+    let end = intact_records(log, WalId(1), SEGMENT_HEADER_BYTES).last().unwrap().1.end;
+    log.truncate(usize::try_from(end).unwrap());
+    log.extend([7; 10]);
+    let (_, manifest) = torn.iter().find(|(path, _)| path.starts_with(path::MANIFESTS)).unwrap();
+    let id = path::parse_manifest(&disk.list(path::MANIFESTS).unwrap()[0]).unwrap();
+    let database = Manifest::decode("manifest", id, manifest).unwrap().database.0;
+    torn.push((path::wal(WalId(2)), segment_header(WalId(2), database)));
+    let (lines, damage) = dump(&disk_of(&torn), &[]);
+    assert_eq!(damage, Vec::<String>::new());
+    assert!(lines.iter().any(|line| line.contains("10 bytes that were never acknowledged")), "{lines:#?}");
+    assert!(Database::open(disk_of(&torn), small_options()).unwrap().open_report().torn.is_some());
 }
 
 #[test]

@@ -240,7 +240,11 @@ impl KeyIndex {
 
     /// A block, taken apart.
     pub(super) fn block(&self, block: u64) -> Result<KeyBlock<'_>> {
-        let fence = self.fence(block)?;
+        self.parse_block(block, self.block_bytes(block)?)
+    }
+
+    /// The bytes of a block.
+    pub(super) fn block_bytes(&self, block: u64) -> Result<&[u8]> {
         let start = self.block_start(block)?;
         let next = block + 1;
         let end = if next.is_multiple_of(GROUP_BLOCKS) || next == self.blocks() {
@@ -248,8 +252,14 @@ impl KeyIndex {
         } else {
             self.block_start(next)?
         };
+        self.slice(start..end, "key block")
+    }
+
+    /// Takes the bytes of a block apart.
+    pub(super) fn parse_block<'a>(&'a self, block: u64, bytes: &'a [u8]) -> Result<KeyBlock<'a>> {
+        let fence = self.fence(block)?;
         let count = (self.len() - block * BLOCK_KEYS as u64).min(BLOCK_KEYS as u64);
-        (KeyBlock::parse(self.slice(start..end, "key block")?, fence, in_memory(count), self.width()))
+        (KeyBlock::parse(bytes, fence, in_memory(count), self.width()))
             .map_err(|damage| self.corrupt_block(block, damage))
     }
 

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use rustling_engine::database::Database;
 use rustling_engine::deletion::file::{DeadCount, DeletionsManifest, read_all, write};
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::path;
 use rustling_engine::disk::sim::Image;
-use rustling_engine::error::Error;
+use rustling_engine::error::{Damage, Error, ErrorKind};
 use rustling_engine::id::RunId;
+use rustling_engine::sst::meta::SstMeta;
 use rustling_engine::verify::check::{Finding, verify};
 use rustling_engine::verify::repair::repair;
 use rustling_engine::version::manifest::Manifest;
 
 use crate::damage::oracle::check_model;
 use crate::damage::reference::{Reference, Scale, kind, options};
+use crate::fixture::Where;
 
 /// What happens to a file; the ways, and the image with the file so.
 fn mishaps(image: &Image, path: &str, bytes: &[u8]) -> Vec<(&'static str, Image)> {
@@ -61,6 +64,44 @@ fn lost_and_damaged_key_indexes_and_deletion_vectors_are_rebuilt() {
         }
     }
     assert!(rebuilt >= 24, "{rebuilt}");
+}
+
+/// A copy that was made without empty folders can be repaired as it is.
+#[test]
+fn a_key_index_is_rebuilt_where_the_staging_folder_is_not_there() {
+    let reference = Reference::closed(Scale::Small);
+    let (path, _) = reference.files().into_iter().find(|(path, _)| kind(path) == "keys").unwrap();
+    let sim = reference.image.without_file(&path).into_disk();
+    sim.remove_dir(path::STAGING).unwrap();
+    let report = repair(&(Arc::new(sim) as Arc<dyn Disk>), &options(Scale::Small), None).unwrap();
+    assert_eq!((report.rebuilt, report.left.len()), (vec![path], 0));
+}
+
+/// Whoever relies on them finds no key outside of them.
+#[test]
+fn bounds_of_keys_that_are_not_those_of_the_manifest_are_noticed() {
+    let reference = Reference::closed(Scale::Small);
+    let forgeries: [fn(&mut SstMeta); 3] = [
+        |files| files.key_range.iter_mut().for_each(|range| range.max = range.min.clone()),
+        |files| files.key_range.iter_mut().for_each(|range| range.min = range.max.clone()),
+        |files| files.deletes.iter_mut().for_each(|deletes| deletes.key_range.min.push(0)),
+    ];
+    for forge in forgeries {
+        let mut forged = 0;
+        let image = with_manifest(&reference.image, |manifest| {
+            for run in manifest.tables.iter_mut().flat_map(|table| &mut table.runs) {
+                let before = run.files.clone();
+                forge(&mut run.files);
+                forged += usize::from(run.files != before);
+            }
+        });
+        let disk: Arc<dyn Disk> = Arc::new(image.into_disk());
+        let found = verify(&disk, &options(Scale::Small), None).unwrap().findings;
+        let is_of_bounds =
+            |finding: &&Finding| matches!(finding.error, Error::Corrupt { damage: Damage::KeyBounds { .. }, .. });
+        assert!(forged > 0, "nothing was forged");
+        assert_eq!(found.iter().filter(is_of_bounds).count(), forged, "{found:?}");
+    }
 }
 
 #[test]
@@ -144,6 +185,12 @@ fn deletion_vectors_that_are_whole_but_wrong_are_noticed_and_found_again() {
         if let Ok(db) = Database::open(forged_disk(), options.clone()) {
             let refused = db.compact("plain").unwrap_err();
             assert!(matches!(&refused, Error::Corrupt { path, .. } if path.ends_with(".dv")), "{refused}");
+        }
+        if !too_many && let Ok(db) = Database::open(forged_disk(), options.clone()) {
+            // A key has two rows that live.
+            let mut all = Where::new(&[], |rows| Ok(BooleanArray::from(vec![true; rows.num_rows()])));
+            let refused = db.delete_where("plain", &mut all).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
         }
         let disk = forged_disk();
         let found = verify(&disk, &options, None).unwrap().findings;

@@ -7,7 +7,8 @@ use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::sim::{Effect, Failure, Fault, Image, SimDisk};
-use rustling_engine::verify::check::verify;
+use rustling_engine::error::Error;
+use rustling_engine::verify::check::{Finding, verify};
 use rustling_engine::verify::repair::repair;
 
 use crate::damage::oracle::check_model;
@@ -42,8 +43,21 @@ fn as_disk(sim: &SimDisk) -> Arc<dyn Disk> {
     Arc::new(sim.clone())
 }
 
-/// What an interrupted repair left can be repaired, and holds every row.
-fn check_left(image: Image, options: &Options, reference: &Reference) -> Result<(), String> {
+/// The files that are damaged or not there.
+fn damaged_files(image: &Image, options: &Options) -> Vec<String> {
+    let found = verify(&as_disk(&image.clone().into_disk()), options, None).unwrap().findings;
+    let path = |finding: Finding| match finding.error {
+        Error::Corrupt { path, .. } => path,
+        other => panic!("{other}"),
+    };
+    found.into_iter().map(path).collect()
+}
+
+/// What an interrupted repair left has no other damage than there was, can be repaired, and holds every row.
+fn check_left(image: Image, options: &Options, reference: &Reference, before: &[String]) -> Result<(), String> {
+    if let Some(path) = damaged_files(&image, options).iter().find(|path| !before.contains(path)) {
+        return Err(format!("{path} was whole before"));
+    }
     let disk = as_disk(&image.into_disk());
     let found = verify(&disk, options, None).map_err(|error| format!("is not checked: {error}"))?.findings;
     if let Some(finding) = found.iter().find(|finding| !finding.is_derived) {
@@ -67,6 +81,7 @@ fn a_repair_goes_on_where_power_was_cut() {
     let options = options(Scale::Small);
     let (mut cuts, mut unfinished) = (0, 0);
     for (damage, image) in images {
+        let before = damaged_files(&image, &options);
         let sim = image.into_disk();
         assert!(repair(&as_disk(&sim), &options, None).unwrap().left.is_empty(), "{damage}");
         for boundary in 0..sim.boundaries() {
@@ -74,7 +89,7 @@ fn a_repair_goes_on_where_power_was_cut() {
                 cuts += 1;
                 let disk = as_disk(&image.clone().into_disk());
                 unfinished += usize::from(!verify(&disk, &options, None).unwrap().findings.is_empty());
-                if let Err(problem) = check_left(image.clone(), &options, &reference) {
+                if let Err(problem) = check_left(image.clone(), &options, &reference, &before) {
                     panic!(
                         "{damage}, boundary {boundary} ({}), {}: {problem}",
                         sim.describe_boundary(boundary),
@@ -94,6 +109,7 @@ fn a_repair_whose_calls_fail_says_so_and_the_next_one_is_whole() {
     let options = options(Scale::Small);
     let mut refused = 0;
     for (turn, (damage, image)) in images.into_iter().enumerate() {
+        let before = damaged_files(&image, &options);
         let sim = image.clone().into_disk();
         repair(&as_disk(&sim), &options, None).unwrap();
         // Calls that are one apart are much the same, so they take turns.
@@ -102,7 +118,7 @@ fn a_repair_whose_calls_fail_says_so_and_the_next_one_is_whole() {
             sim.fail_at(index, Fault { failure: Failure::Errno(5), effect: Effect::Before });
             refused += usize::from(repair(&as_disk(&sim), &options, None).is_err());
             let left = sim.killed_image(sim.boundaries());
-            if let Err(problem) = check_left(left, &options, &reference) {
+            if let Err(problem) = check_left(left, &options, &reference, &before) {
                 panic!("{damage}, call {index} ({call:?}) fails: {problem}");
             }
         }

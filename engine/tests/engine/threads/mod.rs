@@ -3,3 +3,4 @@
 mod closing;
 mod model;
 mod promises;
+mod stalls;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use rustling_engine::config::Options;
-use rustling_engine::database::Database;
+use rustling_engine::database::{Database, Snapshot};
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error;
@@ -208,6 +208,67 @@ fn a_snapshot_that_keeps_too_much_is_told_so_and_new_ones_are_fine() {
     let count: usize = last.scan(&KeyInterval::ALL, &[0]).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!(count, 2000);
     assert_eq!(contents(&db).unwrap()["t"].len(), 2000);
+}
+
+/// A mebibyte in all, so snapshots may keep a quarter of it in memtables that are flushed.
+fn flushed_by_hand() -> Database {
+    let options = Options { background: false, memory_bytes: 1 << 20, memtable_bytes: 512 << 10, ..Options::default() };
+    let db = database(options);
+    db.create_table("other", &schema(), &["k"]).unwrap();
+    db
+}
+
+fn write_kib(db: &Database, table: &str, kib: i64) {
+    let list: Vec<(i64, String)> = (0..kib).map(|key| (key, "x".repeat(1000))).collect();
+    db.write(WriteBatch::new().upsert(table, rows(&list))).unwrap();
+}
+
+/// What a flush held of its own memtable was taken for what a snapshot keeps.
+#[test]
+fn a_snapshot_keeps_no_memtable_that_it_does_not_see() {
+    let db = flushed_by_hand();
+    write_kib(&db, "t", 100);
+    write_kib(&db, "other", 1);
+    let snapshot = db.snapshot();
+    for table in ["t", "other"] {
+        db.flush(table).unwrap();
+    }
+    write_kib(&db, "other", 180);
+    db.flush("other").unwrap();
+    assert_eq!(rows_of(&snapshot), 100);
+}
+
+/// It was given up as soon as it was flushed: a read that had just begun was told to begin again.
+#[test]
+fn a_memtable_is_kept_for_snapshots_until_the_next_one_is_flushed() {
+    let db = flushed_by_hand();
+    write_kib(&db, "t", 300);
+    let snapshot = db.snapshot();
+    db.flush("t").unwrap();
+    assert_eq!(rows_of(&snapshot), 300);
+    write_kib(&db, "other", 1);
+    db.flush("other").unwrap();
+    let told = snapshot.table("t").unwrap().scan(&KeyInterval::ALL, &[0]).err().unwrap();
+    assert!(matches!(told, Error::SnapshotTooOld { .. }), "{told}");
+}
+
+/// It was refused for the sake of a memtable that was empty when it was taken.
+#[test]
+fn a_snapshot_is_not_too_old_for_changes_that_it_does_not_see() {
+    let db = flushed_by_hand();
+    write_kib(&db, "t", 10);
+    db.flush("t").unwrap();
+    let snapshot = db.snapshot();
+    for kib in [300, 1] {
+        write_kib(&db, "t", kib);
+        db.flush("t").unwrap();
+    }
+    assert_eq!(rows_of(&snapshot), 10);
+}
+
+fn rows_of(snapshot: &Snapshot) -> usize {
+    let table = snapshot.table("t").unwrap();
+    table.scan(&KeyInterval::ALL, &[0]).unwrap().map(|batch| batch.unwrap().num_rows()).sum()
 }
 
 #[test]

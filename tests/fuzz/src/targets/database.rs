@@ -1,20 +1,23 @@
 //! A whole database: any content of any of its files behind checksums and digests that match up to the manifest.
 //!
-//! In: a byte of choices (1: dump; 2: write and flush; 4: compact; 8: open again), the length of the manifest's edits
+//! In: a byte of choices (1: dump; 2: write and flush; 4: compact; 8: open again; 16: delete by a condition), the length of the manifest's edits
 //! (one byte) and those, as [`crate::targets::manifest`] takes them; then edits of files: which file (one byte), what to
 //! do (one), where (two), an operand.
-//! Promise: opening, scanning, getting, writing, flushing, compacting and dumping end with an answer or with a typed
+//! Promise: opening, scanning, getting, ranges, writing, deleting, flushing, compacting and dumping end with an answer or with a typed
 //! error, and nothing panics. Whether the answer is right is not asked: who can forge a digest can forge a row.
 
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::{BooleanArray, RecordBatch};
 use rustling_engine::database::Database;
+use rustling_engine::delete_where::RowPredicate;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::disk::path::{self, RunFile};
 use rustling_engine::dump::{Found, dump_keys, dump_manifest, dump_sst, dump_wal, list_runs};
 use rustling_engine::error::{Error, ErrorKind, Result};
 use rustling_engine::id::{Digest, ManifestId, RunId, TableId, WalId};
+use rustling_engine::read::key_range::KeyOrder;
 use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::sst::meta::{FileMeta, SstMeta};
@@ -32,6 +35,23 @@ const DUMP: u8 = 1;
 const WRITE: u8 = 2;
 const COMPACT: u8 = 4;
 const OPEN_AGAIN: u8 = 8;
+const DELETE: u8 = 16;
+
+/// More rows than any of these tables can have.
+const ROWS_MAX: usize = 1_000_000;
+
+/// A condition that holds for every row.
+struct AllRows;
+
+impl RowPredicate for AllRows {
+    fn columns(&self) -> &[usize] {
+        &[]
+    }
+
+    fn wants(&mut self, rows: &RecordBatch) -> Result<BooleanArray> {
+        Ok(BooleanArray::from(vec![true; rows.num_rows()]))
+    }
+}
 
 /// Files by their paths.
 pub type Image = Vec<(String, Vec<u8>)>;
@@ -51,10 +71,13 @@ pub fn body(data: &[u8]) {
             write(&db, &name);
             tolerated(db.flush(&name), "flush");
         }
+        if choices & DELETE != 0 {
+            tolerated(db.delete_where(&name, &mut AllRows), "delete where");
+        }
         if choices & COMPACT != 0 {
             tolerated(db.compact(&name), "compact");
         }
-        if choices & (WRITE | COMPACT) != 0 {
+        if choices & (WRITE | DELETE | COMPACT) != 0 {
             read(&db, &name);
         }
     }
@@ -170,6 +193,15 @@ fn read(db: &Database, name: &str) {
     let row = batch.slice(0, 1).project(table.schema().key());
     let row = row.unwrap_or_else(|error| panic!("a scan without key columns: {error}"));
     tolerated(table.get(&row), "get");
+    for order in [KeyOrder::Ascending, KeyOrder::Descending] {
+        let Some(range) = tolerated(table.range(&KeyInterval::ALL, &all, order, None), "range") else { continue };
+        let mut rows = 0;
+        for batch in range {
+            let Some(batch) = tolerated(batch, "batch of a range") else { break };
+            rows += batch.num_rows();
+            assert!(rows < ROWS_MAX, "a range that does not end");
+        }
+    }
 }
 
 /// Writes rows, if the table has still the columns of one of ours.

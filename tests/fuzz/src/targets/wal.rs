@@ -87,7 +87,7 @@ fn check_part(place: RecordPlace<'_>, part: &RawChanges<'_>) -> Result<()> {
 }
 
 fn decode(table: &Table, part: &RawChanges<'_>) -> Result<SortedChanges, Damage> {
-    part.decode(&table.schema, |batch| table.codec.encode_batch(batch))
+    part.decode(&table.schema, &table.codec)
 }
 
 fn check_changes(changes: &SortedChanges) {

@@ -1,0 +1,128 @@
+//! Writers that wait for memory: they are let go where it will come back, and told why where it will not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rustling_engine::back_pressure::admit;
+use rustling_engine::config::Options;
+use rustling_engine::database::Database;
+use rustling_engine::disk::api::Disk;
+use rustling_engine::disk::memory::MemoryDisk;
+use rustling_engine::error::Error;
+use rustling_engine::recover::open;
+use rustling_engine::rows::change::WriteBatch;
+
+use crate::fixture::{contents, rows, schema};
+use crate::hooked::HookedDisk;
+
+/// How long something that must come may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So little memory that a few batches fill it, and a table is held once it has two runs that overlap.
+fn small() -> Options {
+    Options { memory_bytes: 1 << 20, memtable_bytes: 256 << 10, compact_runs: 2, ..Options::default() }
+}
+
+/// A write of about so many KiB. Those with different numbers have no key in common, and lie between each other.
+fn write(db: &Database, table: &str, number: i64, kib: i64) -> Result<(), Error> {
+    let list: Vec<(i64, String)> = (0..kib).map(|key| (1000 * key + number, "x".repeat(1000))).collect();
+    db.write(WriteBatch::new().upsert(table, rows(&list))).map(drop)
+}
+
+fn is_compaction() -> bool {
+    std::thread::current().name() == Some("rustling-compact")
+}
+
+/// A database with these tables, of which the first one has runs that a compaction is to merge.
+fn overlapping(disk: HookedDisk, tables: &[&str]) -> Database {
+    let db = Database::open(Arc::new(disk), small()).unwrap();
+    for table in tables {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+    }
+    for number in 0..6 {
+        write(&db, tables[0], number, 2).unwrap();
+        db.flush(tables[0]).unwrap();
+    }
+    db
+}
+
+/// It waited for a compaction that had ended, and closing waited for it.
+#[test]
+fn closing_lets_a_writer_go_that_waits_for_a_compaction() {
+    let (begins, goes_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (begun, waits) = (begins.clone(), goes_on.clone());
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), move |_, path| {
+        if is_compaction() && path.starts_with("staging/") && path.ends_with(".keys") {
+            begun.store(true, Ordering::Release);
+            while !waits.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
+    });
+    let db = overlapping(disk, &["t"]);
+    std::thread::scope(|scope| {
+        let db = &db;
+        let writer = scope.spawn(move || (10..).find(|number| write(db, "t", *number, 50).is_err()));
+        while !begins.load(Ordering::Acquire) || db.report().stalls_for_compaction == 0 {
+            std::thread::yield_now();
+        }
+        let (closed, answer) = channel();
+        scope.spawn(move || closed.send(db.close()).unwrap());
+        while !matches!(write(db, "t", 9, 1), Err(Error::Closed)) {
+            std::thread::yield_now();
+        }
+        goes_on.store(true, Ordering::Release);
+        answer.recv_timeout(PATIENCE).expect("closing waits for a writer that waits for ever").unwrap();
+        writer.join().unwrap();
+    });
+}
+
+/// They were told of the damage, or waited for ever.
+#[test]
+fn a_table_that_cannot_be_compacted_lets_writers_of_others_go_on() {
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), |_, path| {
+        let is_refused = is_compaction() && path.starts_with("tables/0000000001/");
+        if is_refused { Err(std::io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+    });
+    let db = overlapping(disk, &["held", "other", "third"]);
+    // Frozen, and not flushed, for a compaction must come before.
+    write(&db, "held", 10, 260).unwrap();
+    for number in 0..20 {
+        for table in ["other", "third"] {
+            write(&db, table, number, 50).unwrap_or_else(|error| panic!("a write to `{table}`: {error}"));
+        }
+    }
+    assert!(db.report().stalls_for_compaction > 0, "{:?}", db.report());
+    // Its own writers fill what is left, and are told.
+    let refused = (11..40).find_map(|number| write(&db, "held", number, 50).err()).unwrap();
+    assert!(matches!(&refused, Error::Stuck { table, .. } if table == "held"), "{refused}");
+    let found = contents(&db).unwrap();
+    assert_eq!((found["other"].len(), found["third"].len()), (1000, 1000));
+    assert!(found["held"].len() >= 272, "{}", found["held"].len());
+}
+
+/// Each commit of another writer ended a rest early.
+#[test]
+fn a_rest_is_as_long_as_it_is_meant_to_be_whatever_others_write() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let (state, _) = open(disk, Options { background: false, ..Options::default() }).unwrap();
+    let bytes = 1 << 20;
+    state.pace.set(900);
+    let meant = state.pace.rest(bytes).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (state, is_done) = (&state, &is_done);
+        scope.spawn(move || {
+            while !is_done.load(Ordering::Acquire) {
+                state.progress.raise();
+            }
+        });
+        admit(state, bytes).unwrap();
+        is_done.store(true, Ordering::Release);
+    });
+    let rested = Duration::from_micros(state.counters.rested_micros.load(Ordering::Relaxed));
+    assert!(rested >= meant, "{rested:?} instead of {meant:?}");
+}
