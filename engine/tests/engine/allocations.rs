@@ -93,6 +93,6 @@ fn the_parts_of_a_merge_in_memory_copy_each_key_once() {
     let plan = ScanPlan::new(&table, 8).unwrap();
     let open = || plan.merged.iter().map(|part| part.open(&[]).unwrap()).collect::<Vec<_>>();
     let (parts, peak) = peak_of(open);
-    let keys = 2 * KEYS.unsigned_abs() as usize * size_of::<i64>();
+    let keys = 2 * usize::try_from(KEYS).unwrap() * size_of::<i64>();
     assert!(parts.len() >= 8 && peak < 2 * keys, "{} parts took {peak} bytes for {keys} bytes of keys", parts.len());
 }
