@@ -11,7 +11,7 @@ use crate::commit::rotate;
 use crate::compact::step::is_held;
 use crate::error::{Error, Result};
 use crate::flush::flush_frozen;
-use crate::state::{PendingBytes, State};
+use crate::state::{PendingBytes, State, locked};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::version::view::TableView;
 
@@ -109,11 +109,15 @@ fn failure(state: &State, table: &TableView) -> Option<Arc<Error>> {
     waits_for.of(table.id)
 }
 
-/// The failure that is to be told where nothing that is frozen will give its memory back.
+/// The failure that is to be told where nobody will give memory back: no table whose changes flow into runs has any, and
+/// no batch is on its way.
 fn stuck(state: &State) -> Option<Error> {
+    if *locked(&state.pending_bytes) > 0 {
+        return None;
+    }
     let view = state.current().view;
     let mut told = None;
-    for table in view.tables().filter(|table| table.oldest_frozen().is_some()) {
+    for table in view.tables().filter(|table| table.memtable_bytes() > 0) {
         let source = failure(state, table)?;
         told.get_or_insert_with(|| Error::Stuck { table: table.name.to_string(), source });
     }

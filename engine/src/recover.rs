@@ -108,7 +108,7 @@ pub fn open_resolving(disk: Arc<dyn Disk>, options: Options) -> Result<State> {
     let id = newest_manifest(&*disk)?.ok_or_else(no_database)?;
     let found = read_manifest(&*disk, id)?;
     let (state, _) = recover(disk, options, lock, found, DeadRows::ByKeys)?;
-    // What the manifest before named went with none of its tables.
+    // What only the manifest before named.
     sweep_folder(&*state.disk, &crate::state::locked(&state.publisher).manifest)?;
     Ok(state)
 }
