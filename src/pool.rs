@@ -3,7 +3,9 @@
 //! In: requests of operators. Out: yes or no; an operator that can spill does so on a no.
 //! Invariants: requests are granted up to the limit. Operators that can spill share evenly what the others leave, but
 //! half is kept back from them: a sort that spills first merges what it has, with memory that it cannot spill. That is
-//! up to half of what it has, and it would find none where the sorts beside it have taken all.
+//! up to half of what it has, and it would find none where the sorts beside it have taken all. Repartitions get what
+//! they ask for, also beyond the limit: it is a few batches, and one that spills from two partitions at once may wait
+//! for ever (DataFusion 55.2, apache/datafusion#24883).
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,9 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool
 
 /// One part in so many is kept back from operators that can spill.
 const KEPT_BACK: usize = 2;
+
+/// What the name of a consumer begins with that hands rows from some partitions to others.
+const REPARTITION: &str = "RepartitionExec";
 
 /// A limit that operators share.
 #[derive(Debug)]
@@ -58,13 +63,13 @@ impl MemoryPool for QueryPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
+        if can_spill(consumer) {
             self.taken().spilling += 1;
         }
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
+        if can_spill(consumer) {
             let mut taken = self.taken();
             taken.spilling = taken.spilling.saturating_sub(1);
         }
@@ -84,7 +89,7 @@ impl MemoryPool for QueryPool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut taken = self.taken();
         let left = self.limit.saturating_sub(taken.spillable + taken.fixed);
-        let free = if reservation.consumer().can_spill() {
+        let free = if can_spill(reservation.consumer()) {
             let shared = self.limit.saturating_sub(taken.fixed.max(self.limit / KEPT_BACK));
             // Who came first may have more than its share now.
             let unused = shared.saturating_sub(taken.spillable);
@@ -92,7 +97,7 @@ impl MemoryPool for QueryPool {
         } else {
             left
         };
-        if additional > free {
+        if additional > free && !is_repartition(reservation.consumer()) {
             return Err(self.refused(reservation, additional, free));
         }
         *taken.of(reservation) += additional;
@@ -109,10 +114,19 @@ impl MemoryPool for QueryPool {
     }
 }
 
+/// Whether an operator gives memory back when it is refused some.
+fn can_spill(consumer: &MemoryConsumer) -> bool {
+    consumer.can_spill() && !is_repartition(consumer)
+}
+
+fn is_repartition(consumer: &MemoryConsumer) -> bool {
+    consumer.name().starts_with(REPARTITION)
+}
+
 impl Taken {
     /// The bytes that a reservation is counted in.
     fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
-        if reservation.consumer().can_spill() { &mut self.spillable } else { &mut self.fixed }
+        if can_spill(reservation.consumer()) { &mut self.spillable } else { &mut self.fixed }
     }
 }
 
@@ -149,6 +163,21 @@ mod tests {
         assert!(second.try_grow(1).is_err(), "alone it has all that is not kept back");
         drop(second);
         assert_eq!(pool.reserved(), 0);
+    }
+
+    #[test]
+    fn a_repartition_is_refused_nothing_and_leaves_the_others_less() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(800));
+        let sort = MemoryConsumer::new("sort").with_can_spill(true).register(&pool);
+        let merge = MemoryConsumer::new("merge").register(&pool);
+        let repartition = MemoryConsumer::new("RepartitionExec[0]").with_can_spill(true).register(&pool);
+        sort.try_grow(400).unwrap();
+        merge.try_grow(400).unwrap();
+        repartition.try_grow(100).unwrap();
+        assert_eq!(pool.reserved(), 900);
+        merge.free();
+        assert!(merge.try_grow(301).is_err());
+        merge.try_grow(300).unwrap();
     }
 
     #[test]

@@ -115,6 +115,25 @@ fn a_query_beyond_its_memory_is_told_so_or_spills() {
     db.close().unwrap();
 }
 
+/// Rows that go from some partitions to others waited for each other on the disk, for ever.
+#[test]
+fn a_query_that_groups_more_than_its_memory_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = DbOptions { memory_bytes: 24 << 20, ..DbOptions::default() };
+    let db = Arc::new(Db::open_with(folder.path().join("db"), &options).unwrap());
+    let (told, answer) = std::sync::mpsc::channel();
+    let asked = db.clone();
+    std::thread::spawn(move || {
+        let groups = "SELECT concat('word ', value) AS word, count(*) FROM generate_series(1, 600000) GROUP BY word";
+        drop(told.send(asked.sql(&format!("SELECT count(*) FROM ({groups})"))));
+    });
+    let patience = std::time::Duration::from_secs(120);
+    match answer.recv_timeout(patience).expect("the query does not end") {
+        Ok(batches) => assert_eq!(count(&batches), 600_000),
+        Err(error) => assert!(error.to_string().contains("Resources exhausted"), "{error}"),
+    }
+}
+
 #[test]
 fn a_backup_is_made_while_the_database_is_open_and_from_inside_a_runtime() {
     let folder = tempfile::tempdir().unwrap();
