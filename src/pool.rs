@@ -4,8 +4,9 @@
 //! Invariants: requests are granted up to the limit. Operators that can spill share evenly what the others leave, but
 //! half is kept back from them: a sort that spills first merges what it has, with memory that it cannot spill. That is
 //! up to half of what it has, and it would find none where the sorts beside it have taken all. Repartitions get what
-//! they ask for, also beyond the limit: it is a few batches, and one that spills from two partitions at once may wait
-//! for ever (DataFusion 55.2, apache/datafusion#24883).
+//! they ask for, also beyond the limit: one that spills from two partitions at once may wait for ever (DataFusion 55.2,
+//! apache/datafusion#24883). It is a few batches where what reads them keeps up, and more where some partitions are
+//! read much faster than others.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -77,7 +77,8 @@ pub fn admit(state: &State, bytes: usize) -> Result<Arc<PendingBytes>> {
         stall.get_or_insert_with(|| Stall::begin(state, bytes)).look();
         freeze_largest(state);
         if let Some(error) = stuck(state) {
-            return Err(error);
+            // What was on its way may have arrived since.
+            return state.reserve(2 * bytes).map(Arc::new).ok_or(error);
         }
         if !state.options.background {
             flush_frozen(state)?;

@@ -11,8 +11,7 @@ use std::time::Duration;
 use crate::commit::{Pending, commit_group};
 use crate::compact::policy::Effort;
 use crate::compact::step::{compact_step, is_held, table_pressure};
-use crate::error::{Error, ErrorKind, Result};
-use crate::failures::Failures;
+use crate::error::{Error, Result};
 use crate::flush::flush_oldest;
 use crate::id::TableId;
 use crate::state::State;
@@ -166,29 +165,16 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
 /// Flushes what is frozen, but of tables that compactions are behind with. One that fails keeps no other from it.
 fn flush_due(state: &State, _: bool) -> Result<Next> {
     let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
-    let mut next = Next::Signalled;
+    let mut has_failed = false;
     for id in ids {
-        if note(&state.flush_failures, id, flush_due_of(state, id))? {
-            next = Next::Retried;
+        match flush_due_of(state, id) {
+            Err(error) if error.ends_writing() => return Err(error),
+            outcome => has_failed |= state.flush_failures.note(id, outcome),
         }
     }
     set_pace(state);
     sweep(state);
-    Ok(next)
-}
-
-/// Notes how the step of a table ended; `true` if it failed.
-fn note(failures: &Failures, id: TableId, outcome: Result<()>) -> Result<bool> {
-    match outcome {
-        Err(error) if error.kind() == ErrorKind::Poisoned || matches!(error, Error::Closed) => return Err(error),
-        // The table went while it was worked on: there is nothing left to do for it.
-        Ok(()) | Err(Error::Dropped { .. }) => failures.end(id),
-        Err(error) => {
-            failures.begin(id, error);
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(if has_failed { Next::Retried } else { Next::Signalled })
 }
 
 fn flush_due_of(state: &State, id: TableId) -> Result<()> {
@@ -233,7 +219,7 @@ fn compact_due(state: &State, is_idle: bool) -> Result<Next> {
 fn compact(state: &State, effort: Effort) -> Result<(bool, bool)> {
     let mut has_failed = false;
     let was_done = compact_step(state, effort, &mut |id, outcome| {
-        has_failed |= note(&state.compaction_failures, id, outcome).unwrap_or(true);
+        has_failed |= state.compaction_failures.note(id, outcome);
     })?;
     Ok((was_done, has_failed))
 }

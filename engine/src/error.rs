@@ -412,6 +412,11 @@ impl Error {
         }
     }
 
+    /// Whether nothing may be written any more by this handle.
+    pub fn ends_writing(&self) -> bool {
+        matches!(self, Self::Closed | Self::Poisoned { .. })
+    }
+
     /// A [`Error::Corrupt`] without a place.
     pub fn corrupt(path: impl Into<String>, damage: Damage) -> Self {
         Self::Corrupt { path: path.into(), offset: None, damage }

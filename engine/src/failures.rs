@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::id::TableId;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -18,15 +18,20 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Notes that a step of a table failed.
-    pub fn begin(&self, table: TableId, error: Error) {
-        tracing::warn!(%table, %error, "background work failed, trying again");
-        self.locked().insert(table, Arc::new(error));
-    }
-
-    /// Notes that a table has no step any more that failed.
-    pub fn end(&self, table: TableId) {
-        self.locked().remove(&table);
+    /// Notes how the step of a table ended; `true` if it failed.
+    pub fn note(&self, table: TableId, outcome: Result<()>) -> bool {
+        match outcome {
+            // One that was dropped while it was worked on has nothing left to do.
+            Ok(()) | Err(Error::Dropped { .. }) => {
+                self.locked().remove(&table);
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%table, %error, "background work failed, trying again");
+                self.locked().insert(table, Arc::new(error));
+                true
+            }
+        }
     }
 
     /// Why the last step of a table failed, if it did.

@@ -15,7 +15,7 @@ use crate::compact::rewrite::rewrite;
 use crate::compact::shape::{RunShape, Shape};
 use crate::config::Options;
 use crate::deletion::vector::DeletionVector;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flush::flush_table;
 use crate::id::{RunId, TableId};
 use crate::pace::FULL;
@@ -101,7 +101,7 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
 /// next one in urgency does its own. Tells `outcome` how it went with each table that was looked at.
 ///
 /// # Errors
-/// [`Error::Closed`], [`Error::Poisoned`]: no step may be done any more.
+/// [`crate::error::Error::Closed`], [`crate::error::Error::Poisoned`]: no step may be done any more.
 pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(TableId, Result<()>)) -> Result<bool> {
     let _compacting = locked(&state.compacting);
     state.check_open()?;
@@ -119,9 +119,7 @@ pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(Table
                     return Ok(true);
                 }
             }
-            Err(error @ (Error::Closed | Error::Poisoned { .. })) => return Err(error),
-            // It went while it was worked on: there is nothing left to do for it.
-            Err(Error::Dropped { .. }) => outcome(table.id, Ok(())),
+            Err(error) if error.ends_writing() => return Err(error),
             Err(error) => outcome(table.id, Err(error)),
         }
     }
@@ -162,11 +160,10 @@ fn within_memory(state: &State, table: &TableView, newest: usize, pick: Pick, sh
     let mut bytes = vec![0; shape.runs().len()];
     if pick.runs.len() > 2 {
         for run in &pick.runs {
-            let run_in_table = &table.version.runs()[run + newest];
-            let deletes = run_in_table.meta().files.deletes.as_ref().map_or(0, |deletes| deletes.count);
+            let input = &table.version.runs()[run + newest];
+            let deletes = input.meta().files.deletes.as_ref().map_or(0, |deletes| in_memory(deletes.count));
             let key_bytes = table.codec.width().unwrap_or(KEY_BYTES_GUESSED) + DELETED_KEY_BYTES;
-            bytes[*run] =
-                in_memory(deletes).saturating_mul(key_bytes).saturating_add(run_in_table.sst().merged_bytes()?);
+            bytes[*run] = deletes.saturating_mul(key_bytes).saturating_add(input.sst().merged_bytes()?);
         }
     }
     Ok(fitting(pick, shape, &limits(&state.options), &bytes, state.options.merge_bytes()))

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::disk::path;
 use crate::error::{Damage, Error, Result};
 use crate::memtable::chunk::ChunkView;
 use crate::memtable::visible::VisibleChunk;
@@ -148,10 +147,6 @@ impl KeyRange {
         }
         let cut = if from_end { cuts.into_iter().max() } else { cuts.into_iter().min() };
         let Some(cut) = cut else { return Ok((left, None)) };
-        if !left.divides_at(&cut, from_end) {
-            // Keys of a run that do not ascend, though its checksums match: there would be no end.
-            return Err(Error::corrupt(path::table(self.snapshot.table().id), Damage::KeyOrder { row: 0 }));
-        }
         let KeyInterval { start, end } = left;
         Ok(if from_end {
             let part = KeyInterval { start: Bound::Excluded(cut.clone()), end };
@@ -272,7 +267,12 @@ impl KeySource {
                 let mut rows = interval.rows(run.sst().key_index())?;
                 let row = if from_end { rows.nth_back(count) } else { rows.nth(count) };
                 let Some(row) = row else { return Ok(None) };
-                Ok(run.sst().key_index().read(row..row + 1)?.first().map(<[u8]>::to_vec))
+                let key = run.sst().key_index().read(row..row + 1)?.get(0).to_vec();
+                if !interval.divides_at(&key, from_end) {
+                    // Keys that do not ascend, though their checksums match: who went on from here would not end.
+                    return Err(Error::corrupt(run.sst().key_index().path(), Damage::KeyOrder { row }));
+                }
+                Ok(Some(key))
             }
         }
     }

@@ -237,3 +237,22 @@ fn common<T: Ord + Copy>(a: &Range<T>, b: &Range<T>) -> Range<T> {
     let start = a.start.max(b.start);
     start..a.end.min(b.end).max(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left behind a cut is less, or a range would not end.
+    #[test]
+    fn a_cut_divides_an_interval_only_inside_of_it() {
+        let key = |text: &str| text.as_bytes().to_vec();
+        let inner = KeyInterval { start: Bound::Included(key("c")), end: Bound::Excluded(key("g")) };
+        let from = |from_end: bool| {
+            let keys = ["b", "c", "d", "f", "g", "h"];
+            keys.into_iter().filter(|cut| inner.divides_at(cut.as_bytes(), from_end)).collect::<Vec<_>>()
+        };
+        assert_eq!(from(false), ["d", "f"]);
+        assert_eq!(from(true), ["c", "d", "f"]);
+        assert!(KeyInterval::ALL.divides_at(b"a", false) && KeyInterval::ALL.divides_at(b"a", true));
+    }
+}

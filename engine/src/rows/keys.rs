@@ -282,7 +282,8 @@ impl Ascent {
     /// [`Damage::KeyOrder`], with the place among all keys of the first one that is not greater than the one before it.
     pub fn take(&mut self, keys: &Keys) -> Result<(), Damage> {
         let follows = self.last.as_deref().zip(keys.first()).is_none_or(|(last, first)| last < first);
-        if let Some(index) = if follows { keys.first_disorder() } else { Some(0) } {
+        let disorder = if follows { keys.first_disorder() } else { Some(0) };
+        if let Some(index) = disorder {
             return Err(Damage::KeyOrder { row: self.seen + index as u64 });
         }
         self.seen += keys.len() as u64;

@@ -63,6 +63,11 @@ impl KeyIndex {
         Ok(Self { path, bytes, checks, footer, sections, key_range: meta.key_range.clone() })
     }
 
+    /// Name of the file.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Number of keys, which is the number of the run's rows.
     pub fn len(&self) -> u64 {
         self.footer.keys

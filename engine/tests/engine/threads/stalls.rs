@@ -126,3 +126,27 @@ fn a_rest_is_as_long_as_it_is_meant_to_be_whatever_others_write() {
     let rested = Duration::from_micros(state.counters.rested_micros.load(Ordering::Relaxed));
     assert!(rested >= meant, "{rested:?} instead of {meant:?}");
 }
+
+/// It was told of another table's failure, though a batch that was on its way only had to arrive.
+#[test]
+fn a_writer_that_waits_for_a_batch_on_its_way_is_not_told_of_a_failure() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    // Threads of the background there are none.
+    let db = Database::open(disk.clone(), Options { background: false, ..small() }).unwrap();
+    db.create_table("failing", &schema(), &["k"]).unwrap();
+    write(&db, "failing", 0, 100).unwrap();
+    drop(db);
+    let (state, _) = open(disk, small()).unwrap();
+    let id = state.current().view.named("failing").unwrap().id;
+    assert!(state.flush_failures.note(id, Err(Error::Cancelled)));
+    let on_its_way = state.reserve(300 << 10).unwrap();
+    std::thread::scope(|scope| {
+        let state = &state;
+        let writer = scope.spawn(move || admit(state, 100 << 10).map(drop));
+        while state.counters.stalls.load(Ordering::Relaxed) == 0 {
+            std::thread::yield_now();
+        }
+        drop(on_its_way);
+        writer.join().unwrap().unwrap();
+    });
+}
