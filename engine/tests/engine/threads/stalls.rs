@@ -146,6 +146,11 @@ fn a_writer_that_waits_for_a_batch_on_its_way_is_not_told_of_a_failure() {
         while state.counters.stalls.load(Ordering::Relaxed) == 0 {
             std::thread::yield_now();
         }
+        // It looks again each time, and waits on.
+        for _ in 0..10_000 {
+            state.progress.raise();
+            std::thread::yield_now();
+        }
         drop(on_its_way);
         writer.join().unwrap().unwrap();
     });
