@@ -26,7 +26,6 @@ pub type DeadRows = Vec<(RunId, DeletionVector)>;
 
 /// What the manifest says about a file of deletion vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DeletionFile {
     /// Its id, from the same numbers as those of runs.
     pub id: RunId,
@@ -38,7 +37,6 @@ pub struct DeletionFile {
 
 /// The dead rows of a table in a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DeletionsManifest {
     /// The files that they are in.
     pub files: Vec<DeletionFile>,
@@ -48,7 +46,6 @@ pub struct DeletionsManifest {
 
 /// How many rows of a run are dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DeadCount {
     /// The run.
     pub run: RunId,

@@ -21,7 +21,6 @@ const DELETED_BATCH_ROWS: usize = 8192;
 
 /// What the manifest says about a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunMeta {
     /// Its files.
     pub files: SstMeta,

@@ -11,6 +11,7 @@ use rustling_engine::dump::{dump_keys, dump_manifest, dump_sst, dump_wal, list_r
 use rustling_engine::error::{Damage, Error};
 use rustling_engine::id::{ColumnId, ManifestId, RunId, SeqNo, TableId, WalId};
 use rustling_engine::version::manifest::Manifest;
+use serde_json::Value;
 
 use crate::damage::reference::{Reference, Scale, kind, options};
 
@@ -174,6 +175,29 @@ fn text_that_is_no_manifest_is_refused_behind_a_right_checksum() {
         let parsed = matches!(&error, Error::Corrupt { path: named, damage: Damage::Json(_), .. } if *named == path);
         assert!(parsed, "{:.80}: {error}", String::from_utf8_lossy(text));
     }
+}
+
+/// Puts a field into every object.
+fn add_fields(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(add_fields);
+            fields.insert("new".to_owned(), serde_json::json!([1, {"x": null}]));
+        }
+        Value::Array(values) => values.iter_mut().for_each(add_fields),
+        _ => {}
+    }
+}
+
+#[test]
+fn fields_that_are_not_known_mean_nothing() {
+    let (path, manifest) = newest(&Reference::closed(Scale::Small).image);
+    assert!(manifest.tables.iter().any(|table| !table.runs.is_empty() && table.deletions.is_some()));
+    let mut value = serde_json::to_value(&manifest).unwrap();
+    add_fields(&mut value);
+    let text = serde_json::to_vec(&value).unwrap();
+    let bytes = [format!("rustling manifest crc32c {:08x}\n", crc32c(&text)).as_bytes(), &text].concat();
+    assert_eq!(Manifest::decode(&path, manifest.id, &bytes).unwrap(), manifest);
 }
 
 /// Nothing is written beside a database that a newer version wrote, be it asked to create one or not.
