@@ -15,6 +15,7 @@ use rustling_engine::rows::schema::TableSchema;
 use rustling_engine::source::BatchSource;
 use rustling_etl::csv::dialect::Dialect;
 use rustling_etl::csv::source::{CsvOptions, CsvSource, Progress};
+use rustling_etl::schema_text::type_name;
 
 use crate::error::{Error, Result};
 
@@ -52,12 +53,13 @@ pub fn load_csv(
     load: &CsvLoad,
     on_start: Box<OnStart<'_>>,
 ) -> Result<LoadReport> {
-    let existing = engine.snapshot().table(table).ok();
+    // Not the snapshot: it would keep what is in memory now as long as the load goes on.
+    let existing = engine.snapshot().table(table).ok().map(|snapshot| snapshot.schema().clone());
     let threads = engine.options().threads;
     let schema = match &existing {
-        Some(snapshot) => {
-            check_agrees(table, snapshot.schema(), load)?;
-            Some(snapshot.schema().user().clone())
+        Some(found) => {
+            check_agrees(table, found, load)?;
+            Some(found.user().clone())
         }
         None => load.schema.clone().map(Arc::new),
     };
@@ -108,7 +110,8 @@ fn check_agrees(table: &str, found: &TableSchema, load: &CsvLoad) -> Result<()> 
     let differs =
         |what, found: String, given: String| Err(Error::TableDiffers { table: table.to_owned(), what, found, given });
     if !load.key.is_empty() && key != load.key {
-        return differs("the key", key.join(","), load.key.join(","));
+        let found = if key.is_empty() { "(none)".to_owned() } else { key.join(",") };
+        return differs("the key", found, load.key.join(","));
     }
     if let Some(schema) = &load.schema {
         let describe = |schema: &Schema| {
@@ -116,7 +119,8 @@ fn check_agrees(table: &str, found: &TableSchema, load: &CsvLoad) -> Result<()> 
                 // A column of the key has values anyway.
                 let not_null =
                     if field.is_nullable() || key.contains(&field.name().as_str()) { "" } else { " not null" };
-                format!("{} {}{not_null}", field.name(), field.data_type())
+                let data_type = type_name(field.data_type()).unwrap_or_else(|| field.data_type().to_string());
+                format!("{} {data_type}{not_null}", field.name())
             });
             columns.collect::<Vec<_>>().join(", ")
         };

@@ -164,9 +164,8 @@ fn wait_for(state: &State, seen: u64, next: Next) -> bool {
 
 /// Flushes what is frozen, but of tables that compactions are behind with. One that fails keeps no other from it.
 fn flush_due(state: &State, _: bool) -> Result<Next> {
-    let ids: Vec<TableId> = state.current().view.tables().map(|table| table.id).collect();
     let mut has_failed = false;
-    for id in ids {
+    for id in state.table_ids() {
         match flush_due_of(state, id) {
             Err(error) if error.ends_writing() => return Err(error),
             outcome => has_failed |= state.flush_failures.note(id, outcome),

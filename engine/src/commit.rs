@@ -28,7 +28,8 @@ pub type Done = Box<dyn FnOnce(Result<SeqNo>) + Send>;
 
 /// A write batch that needs only its place.
 pub struct Prepared {
-    parts: Vec<(Arc<TableView>, TableChanges)>,
+    /// With the tables' names; their views would keep memtables that are flushed while the batch waits.
+    parts: Vec<(Arc<str>, TableChanges)>,
     body: Vec<u8>,
     /// Inserts were checked against everything up to here.
     checked_at: SeqNo,
@@ -73,7 +74,7 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes
         }
         refuse_present_now(state, &part)?;
         write_changes(&mut body, &table.schema, &part)?;
-        parts.push((table.clone(), part));
+        parts.push((table.name.clone(), part));
     }
     let limit = usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX);
     if body.len() > limit {
@@ -182,9 +183,9 @@ fn announce_manifest(writer: &mut Writer) {
 fn check(state: &State, view: &View, accepted: &[(SeqNo, Pending)], batch: &Prepared) -> Result<()> {
     state.check_open()?;
     let visible = state.current().visible;
-    for (prepared, part) in &batch.parts {
-        let Some(table) = view.table(prepared.id) else {
-            return Err(Error::Dropped { table: prepared.name.to_string() });
+    for (name, part) in &batch.parts {
+        let Some(table) = view.table(part.table) else {
+            return Err(Error::Dropped { table: name.to_string() });
         };
         if !makes(SeededFault::InsertNotCheckedAgain) {
             refuse_in_group(table, part, accepted)?;
@@ -233,8 +234,8 @@ fn make_visible(state: &State, view: &View, accepted: Vec<(SeqNo, Pending)>) -> 
     let mut last = SeqNo::NONE;
     let mut failure = None;
     for (seq, pending) in accepted {
-        for (table, part) in pending.batch.parts {
-            let applied = view.table(table.id).map_or(Ok(()), |table| table.active().apply(seq, part.changes));
+        for (_, part) in pending.batch.parts {
+            let applied = view.table(part.table).map_or(Ok(()), |table| table.active().apply(seq, part.changes));
             // A change that is durable but cannot be applied here would be there after reopening: stop at once.
             failure = failure.or(applied.err());
         }

@@ -26,10 +26,11 @@ pub struct Options {
     /// Memory that the engine may use, in bytes (default 256 MiB): memtables and write batches on their way into them
     /// (half; then writers wait), the rows that a load sorts (then it spills), and row groups that are encoded (three of
     /// [`Options::row_group_bytes`] for each run that is written). Of what readers keep, the footers of runs have a sixteenth,
-    /// and the rows and the decoded values that lookups by key find again as much each; rows have besides what memtables
+    /// and the rows that were looked up by key and decompressed pages as much each; rows have besides what memtables
     /// leave of their half.
     /// Not counted, because they depend on the data and not on its amount: a batch of each run that a scan merges, a
-    /// single row however large, memtables that snapshots keep (another quarter), the fences of key indexes.
+    /// single row however large, memtables that snapshots keep (another quarter), the checksums of blocks and the deletion
+    /// vectors of open runs.
     pub memory_bytes: usize,
     /// A memtable is flushed when it has this many bytes; at most half of the memory (default 64 MiB).
     pub memtable_bytes: usize,

@@ -77,8 +77,8 @@ pub fn delete_where(state: &State, table: &str, predicate: &mut dyn RowPredicate
     let mut search = Search::new(predicate);
     for _ in 0..ROUNDS {
         flush_table(state, id)?;
-        let view = state.current().view;
-        if !search.ask(view.table(id).ok_or_else(dropped)?)? {
+        let table = state.runs_of(id)?.ok_or_else(dropped)?;
+        if !search.ask(&table)? {
             break;
         }
     }

@@ -44,12 +44,10 @@ pub fn flush_table(state: &State, id: TableId) -> Result<()> {
 /// # Errors
 /// The disk's; [`crate::error::Error::Poisoned`].
 pub fn flush_frozen(state: &State) -> Result<()> {
-    let view = state.current().view;
     let mut flushed = Ok(());
-    for table in view.tables() {
-        flushed = flushed.and(flush_all_frozen(state, table.id));
+    for id in state.table_ids() {
+        flushed = flushed.and(flush_all_frozen(state, id));
     }
-    drop(view);
     sweep(state);
     flushed
 }

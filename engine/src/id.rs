@@ -1,6 +1,6 @@
 //! Identifiers and orders: newtypes with only the operations that make sense.
 //!
-//! Invariants: ids are given out once and never reused; names never become paths, ids do.
+//! Invariants: an id that a manifest has named is never given again; names never become paths, ids do.
 
 use std::fmt;
 

@@ -3,8 +3,8 @@
 //! In: a [`VersionEdit`], whose runs are durable. Out: files of the rows that die with it, manifest `N + 1`, the view that
 //! readers get.
 //! Invariants: the WAL is durable through every sequence number that is published, because changes reach a memtable
-//! only behind their sync. The manifest is created if absent; after any doubt it is read back and its commit number
-//! compared. Readers see the new view only when the manifest is durable and the log was told.
+//! only behind their sync. The manifest is created if absent; after any doubt it is read back and compared. Readers see
+//! the new view only when the manifest is durable and the log was told.
 
 use std::io;
 use std::sync::{Arc, Weak};

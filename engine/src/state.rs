@@ -34,7 +34,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
 use crate::version::manifest::Manifest;
 use crate::version::run::Run;
-use crate::version::view::View;
+use crate::version::view::{TableView, View};
 use crate::wal::log::{CommitFailure, Wal};
 
 /// What readers see.
@@ -333,6 +333,19 @@ impl State {
         Ok(TableSnapshot::new(current.view.named(name)?.clone(), current.visible))
     }
 
+    /// The ids of all tables. Who goes on from these keeps no memtable in memory, as a view would.
+    pub fn table_ids(&self) -> Vec<TableId> {
+        self.current().view.tables().map(|table| table.id).collect()
+    }
+
+    /// A table as it is now, without the changes in memory; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn runs_of(&self, id: TableId) -> Result<Option<Arc<TableView>>> {
+        self.current().view.table(id).map(|table| table.runs_only().map(Arc::new)).transpose()
+    }
+
     /// Notes a memtable that is in runs now. If snapshots keep more than a quarter of the memory in such memtables, the
     /// oldest are given up, but not this one: who took a snapshot just before has the time of one flush at least.
     pub fn retire(&self, memtable: Weak<Memtable>) {
@@ -395,7 +408,7 @@ impl State {
         self.store.keep_rows(self.options.kept_row_bytes(written));
     }
 
-    /// A run id that was never given out.
+    /// A run id that this process has not given out, and that no manifest names.
     pub fn new_run_id(&self) -> RunId {
         RunId(self.next_run.fetch_add(1, Ordering::Relaxed))
     }

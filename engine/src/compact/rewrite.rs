@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::id::{RunId, SeqNo};
 use crate::publish::VersionEdit;
 use crate::read::cursor::Cursor;
-use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::merge::{BLOCK_BYTES, Equal, Merge, MergeOptions};
 use crate::read::probe::Probe;
 use crate::read::resolve::{check_dead, resolve};
 use crate::read::snapshot::merged_batch_rows;
@@ -27,6 +27,7 @@ use crate::rows::keys::{Ascent, Keys};
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
 use crate::sst::meta::SstMeta;
+use crate::sst::rows::ROW_BYTES;
 use crate::state::{State, locked};
 use crate::sweep::remove_run;
 use crate::sync::atomic::Ordering;
@@ -34,6 +35,9 @@ use crate::version::history::{Amount, Compaction, Reason};
 use crate::version::run::{Run, key_bounds};
 use crate::version::table::{RunsEdit, overlap};
 use crate::version::view::TableView;
+
+/// Rows of a batch of a run, at least, however little memory there is, unless they are long.
+const BATCH_ROWS_MIN: usize = 512;
 
 /// Rewrites the picked runs of a table, which `places` are among all of its runs.
 ///
@@ -49,7 +53,7 @@ pub fn rewrite(state: &State, table: &Arc<TableView>, places: &[usize], pick: &P
     if !makes(SeededFault::CompactionForgetsDeletes) {
         writer.append_deletes(&deleted_keys(table, &all, places)?);
     }
-    let mut merge = merge_live(table, &inputs, &dead)?;
+    let mut merge = merge_live(table, &inputs, &dead, state.options.merge_bytes())?;
     let mut ascent = Ascent::default();
     while let Some(block) = merge.next_block()? {
         // Closing waits for what somebody asked for.
@@ -129,10 +133,12 @@ fn deleted_keys(table: &TableView, all: &[Arc<Run>], places: &[usize]) -> Result
     Ok(deleted.take(&kept))
 }
 
-/// Merges the live rows of some runs.
-fn merge_live(table: &TableView, inputs: &[Arc<Run>], dead: &[Arc<DeletionVector>]) -> Result<Merge> {
+/// Merges the live rows of some runs, whose batches take `bytes_max` together, about, and a block half of it.
+fn merge_live(table: &TableView, inputs: &[Arc<Run>], dead: &[Arc<DeletionVector>], bytes_max: usize) -> Result<Merge> {
     let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
-    let batch_rows = merged_batch_rows(inputs.len());
+    // Narrow rows hardly ever take as many bytes as their batch may.
+    let rows_max = bytes_max / inputs.len().max(1) / ROW_BYTES;
+    let batch_rows = merged_batch_rows(inputs.len()).min(rows_max.max(BATCH_ROWS_MIN));
     let mut cursors = Vec::with_capacity(inputs.len());
     for (run, dead) in inputs.iter().zip(dead).filter(|(run, dead)| run.rows() > dead.len()) {
         let dead = if makes(SeededFault::CompactionKeepsDead) { Arc::default() } else { dead.clone() };
@@ -140,7 +146,7 @@ fn merge_live(table: &TableView, inputs: &[Arc<Run>], dead: &[Arc<DeletionVector
     }
     // No two of them have a live row with one key: what writes the runs sees to that.
     let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::All);
-    Ok(Merge::new(cursors, options))
+    Ok(Merge::new(cursors, MergeOptions { block_bytes: BLOCK_BYTES.min(bytes_max / 2), ..options }))
 }
 
 /// Publishes the result in place of its inputs, with what died meanwhile.

@@ -1,8 +1,8 @@
 //! When a table is compacted, and by which steps.
 //!
 //! In: the state, how much effort is due. Out: one rewrite after the other, each published by itself.
-//! Invariants: one compaction runs at a time. What is flushed while a table is compacted as a whole is left to the next
-//! one, so that it ends.
+//! Invariants: one compaction runs at a time, and keeps no memtable. What is flushed while a table is compacted as a
+//! whole is left to the next one, so that it ends.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -79,8 +79,7 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     };
     loop {
         state.check_open()?;
-        let view = state.current().view;
-        let Some(table) = view.table(id) else { return Ok(()) };
+        let Some(table) = state.runs_of(id)? else { return Ok(()) };
         // Those flushed since the start are the newest.
         let flushed = table.version.runs().iter().take_while(|run| run.meta().max_seq > through).count();
         let runs = table.version.runs().iter().zip(table.version.dead()).skip(flushed);
@@ -89,10 +88,10 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
             // What died of a result died of what was flushed since.
             shape => RunShape { dead: 0, ..shape },
         });
-        if !compact_once(state, table, &Shape::new(shapes.collect()), Effort::Whole)? {
+        if !compact_once(state, &table, &Shape::new(shapes.collect()), Effort::Whole)? {
             return Ok(());
         }
-        drop(view);
+        drop(table);
         sweep(state);
     }
 }
@@ -105,25 +104,35 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
 pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(TableId, Result<()>)) -> Result<bool> {
     let _compacting = locked(&state.compacting);
     state.check_open()?;
-    let view = state.current().view;
-    let limits = limits(&state.options);
-    let mut tables: Vec<&Arc<TableView>> = view.tables().collect();
-    tables.sort_by_cached_key(|table| Reverse(urgency(&shape(&table.version), &limits)));
-    for table in tables {
-        match compact_once(state, table, &shape(&table.version), effort) {
+    for id in by_urgency(state) {
+        match compact_due_of(state, id, effort) {
             Ok(was_done) => {
-                outcome(table.id, Ok(()));
+                outcome(id, Ok(()));
                 if was_done {
-                    drop(view);
                     sweep(state);
                     return Ok(true);
                 }
             }
             Err(error) if error.ends_writing() => return Err(error),
-            Err(error) => outcome(table.id, Err(error)),
+            Err(error) => outcome(id, Err(error)),
         }
     }
     Ok(false)
+}
+
+/// All tables, the most urgent one first.
+fn by_urgency(state: &State) -> Vec<TableId> {
+    let limits = limits(&state.options);
+    let urgency = |table: &Arc<TableView>| (urgency(&shape(&table.version), &limits), table.id);
+    let mut tables: Vec<(u64, TableId)> = state.current().view.tables().map(urgency).collect();
+    tables.sort_by_key(|(urgency, _)| Reverse(*urgency));
+    tables.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Does the most urgent step of a table; `false` if there is none.
+fn compact_due_of(state: &State, id: TableId, effort: Effort) -> Result<bool> {
+    let Some(table) = state.runs_of(id)? else { return Ok(false) };
+    compact_once(state, &table, &shape(&table.version), effort)
 }
 
 /// How far a table is from its bounds, in hundredths.

@@ -68,7 +68,7 @@ pub trait Disk: Send + Sync + Debug {
         None
     }
 
-    /// Takes the exclusive lock that lives in a file (created if absent, never removed); `None` if another holds it.
+    /// Takes the exclusive lock that lives in a file (created if absent); `None` if another holds it.
     /// Dropping the lock releases it.
     fn lock(&self, path: &str) -> io::Result<Option<Box<dyn DiskLock>>>;
 

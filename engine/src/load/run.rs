@@ -63,7 +63,7 @@ pub struct LoadReport {
 /// [`Error::Cancelled`]; the disk's. Nothing is loaded then.
 pub fn load(state: &State, table: &str, source: &mut dyn BatchSource, options: &LoadOptions) -> Result<LoadReport> {
     state.check_open()?;
-    let snapshot = state.snapshot(table)?;
+    let snapshot = flushed(state, table)?;
     let mut origins = Origins::default();
     let budget = state.options.memory_bytes / 3;
     let mut sorter = Sorter::new(state, snapshot.clone(), options.on_conflict, budget);
@@ -87,6 +87,18 @@ pub fn load(state: &State, table: &str, source: &mut dyn BatchSource, options: &
     let seq = commit(state, &snapshot, written, options.on_conflict)?;
     tracing::info!(table, rows_loaded, rows_skipped, spills, seq = seq.0, "loaded");
     Ok(LoadReport { rows_read, rows_loaded, rows_skipped, spills, seq })
+}
+
+/// The table as the load begins, all of it in runs: a memtable would stay in memory as long as the load goes on, or be
+/// given up before it is over.
+fn flushed(state: &State, name: &str) -> Result<TableSnapshot> {
+    let id = state.snapshot(name)?.table().id;
+    if !makes(SeededFault::LoadWithoutRotation) {
+        flush_table(state, id)?;
+    }
+    let table = state.runs_of(id)?.ok_or_else(|| Error::Dropped { table: name.to_owned() })?;
+    let seq = table.version.flushed_through();
+    Ok(TableSnapshot::new(table, seq))
 }
 
 /// The stored columns of a batch of the user's columns, checked.

@@ -60,11 +60,10 @@ pub struct Written<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// Writes runs for the table of a snapshot, against which keys are checked.
+    /// Writes runs for the table of a snapshot, against whose runs keys are checked.
     pub fn new(state: &'a State, snapshot: TableSnapshot, on_conflict: OnConflict) -> Self {
         let table = snapshot.table().clone();
-        let empty =
-            table.version.runs().is_empty() && table.memtables.iter().all(|memtable| memtable.seq_range().is_none());
+        let empty = table.version.runs().is_empty();
         let check_stored = !empty && table.schema.has_key() && on_conflict != OnConflict::Update;
         Self {
             snapshot,

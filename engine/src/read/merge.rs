@@ -20,8 +20,8 @@ use crate::seeded::{SeededFault, makes};
 
 /// Rows of a block that is written to a run or a spill.
 const BLOCK_ROWS: usize = 8192;
-/// Bytes of a block, about, unless a single row has more.
-const BLOCK_BYTES: usize = 4 << 20;
+/// Bytes of a block, about, where there is memory for them.
+pub const BLOCK_BYTES: usize = 4 << 20;
 
 /// What becomes of rows with equal keys in several inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct MergeOptions {
     pub schema: SchemaRef,
     /// Rows of a block, at most.
     pub batch_rows: usize,
+    /// Bytes of a block, about, unless a single row has more.
+    pub block_bytes: usize,
     /// What becomes of equal keys.
     pub equal: Equal,
     /// Whether blocks carry keys and deleted keys; a scan needs neither.
@@ -52,7 +54,8 @@ pub struct MergeOptions {
 impl MergeOptions {
     /// Blocks with keys and deleted keys, for whoever writes them.
     pub fn keyed(schema: SchemaRef, key_width: Option<usize>, equal: Equal) -> Self {
-        Self { schema, batch_rows: BLOCK_ROWS, equal, with_keys: true, key_width, pool: None }
+        let (batch_rows, block_bytes) = (BLOCK_ROWS, BLOCK_BYTES);
+        Self { schema, batch_rows, block_bytes, equal, with_keys: true, key_width, pool: None }
     }
 }
 
@@ -154,8 +157,9 @@ impl Merge {
     fn room(&self, row_bytes: usize) -> usize {
         let block = &self.block;
         let rows = self.options.batch_rows.saturating_sub(block.picks.len() + block.deleted.len());
-        let bytes = BLOCK_BYTES.saturating_sub(block.bytes);
-        if bytes == 0 || block.passed_bytes > BLOCK_BYTES { 0 } else { rows.min(bytes / row_bytes.max(1)) }
+        let bytes = self.options.block_bytes.saturating_sub(block.bytes);
+        let is_full = bytes == 0 || block.passed_bytes > self.options.block_bytes;
+        if is_full { 0 } else { rows.min(bytes / row_bytes.max(1)) }
     }
 
     /// Takes the keys of the top cursor that come before all others; then settles a key that others have as well.

@@ -13,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use crate::error::Result;
 use crate::id::SeqNo;
 use crate::memtable::visible::VisibleChunk;
-use crate::read::merge::{Equal, Merge, MergeOptions};
+use crate::read::merge::{BLOCK_BYTES, Equal, Merge, MergeOptions};
 use crate::read::source::{KeyInterval, Source, visible_chunks};
 use crate::rows::schema::TableSchema;
 use crate::version::view::TableView;
@@ -85,6 +85,7 @@ impl TableSnapshot {
         Ok(MergeOptions {
             schema: self.projected(projection)?,
             batch_rows: SCAN_BATCH_ROWS,
+            block_bytes: BLOCK_BYTES,
             equal: Equal::First,
             with_keys: false,
             key_width: self.table.codec.width(),

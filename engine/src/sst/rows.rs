@@ -31,7 +31,7 @@ use crate::sst::page::header::{HEADER_START_BYTES, check_page};
 use crate::sst::verified_file::VerifiedFile;
 
 /// A batch has no more bytes than if its rows had so many each, unless it is a single row: rows may have megabytes.
-const ROW_BYTES: usize = 512;
+pub const ROW_BYTES: usize = 512;
 
 /// Decodes the footer and the page index of a file and compares them with what the file must hold.
 ///

@@ -2,7 +2,8 @@
 //!
 //! In: the states that publishing made. Out: shared, immutable views.
 //! Invariants: a view and its tables never change (memtables get new changes, but at sequence numbers that the
-//! readers of this view do not see); every change is in exactly one memtable or covered by the runs.
+//! readers of this view do not see); every change is in exactly one memtable or covered by the runs, unless a table is
+//! taken without its changes in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,6 +64,15 @@ impl TableView {
     /// None in practice.
     pub fn new_memtable(&self) -> Result<Arc<Memtable>> {
         Memtable::new(&self.schema, self.codec.width()).map(Arc::new)
+    }
+
+    /// The table without the changes that are in memory. Work that takes long holds on to this one: a memtable that is
+    /// flushed meanwhile would stay in memory for its sake.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn runs_only(&self) -> Result<Self> {
+        Ok(Self { memtables: vec![self.new_memtable()?], ..self.clone() })
     }
 
     /// Bytes of all memtables.

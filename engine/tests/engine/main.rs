@@ -18,6 +18,7 @@ mod golden;
 mod history;
 mod hooked;
 mod hostile;
+mod kept;
 mod ledger;
 mod load;
 mod model;
