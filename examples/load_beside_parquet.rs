@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release --example load_beside_parquet -- FOLDER [SCALE [ROUNDS]]`
 //!
+//! The files are made in FOLDER, once for each scale.
 //! Prints for each case: seconds, CPU seconds, rows per second, peak anonymous memory, spilled parts.
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
@@ -36,12 +37,15 @@ const COLUMNS: &str = "l_orderkey bigint not null, l_partkey bigint, l_suppkey b
 
 /// What is measured: name, input, memory limit (0: plain Parquet).
 const CASES: [(&str, &str, usize); 5] = [
-    ("plain Parquet, no key", "in_order.csv", 0),
-    ("keyed, in order", "in_order.csv", 1 << 30),
-    ("keyed, shuffled", "shuffled.csv", 1 << 30),
-    ("keyed, in order, 256 MiB", "in_order.csv", 256 << 20),
-    ("keyed, shuffled, 256 MiB", "shuffled.csv", 256 << 20),
+    ("plain Parquet, no key", IN_ORDER, 0),
+    ("keyed, in order", IN_ORDER, 1 << 30),
+    ("keyed, shuffled", SHUFFLED, 1 << 30),
+    ("keyed, in order, 256 MiB", IN_ORDER, 256 << 20),
+    ("keyed, shuffled, 256 MiB", SHUFFLED, 256 << 20),
 ];
+/// Inputs, in a folder for each scale.
+const IN_ORDER: &str = "in_order.csv";
+const SHUFFLED: &str = "shuffled.csv";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +57,7 @@ fn main() -> Result<()> {
     }
     let scale: f64 = arguments.get(1).map_or(Ok(1.0), |scale| scale.parse())?;
     let rounds: usize = arguments.get(2).map_or(Ok(3), |rounds| rounds.parse())?;
+    let folder = folder.join(format!("scale-{scale}"));
     generate(&folder, scale)?;
     println!("{:<28} {:>8} {:>8} {:>12} {:>10} {:>7}", "case", "s", "CPU s", "rows/s", "RssAnon", "spills");
     for _ in 0..rounds {
@@ -70,27 +75,29 @@ fn main() -> Result<()> {
 /// Writes `lineitem` in key order and shuffled, unless the files are there.
 fn generate(folder: &Path, scale: f64) -> Result<()> {
     std::fs::create_dir_all(folder)?;
-    let (in_order, shuffled) = (folder.join("in_order.csv"), folder.join("shuffled.csv"));
+    let (in_order, shuffled) = (folder.join(IN_ORDER), folder.join(SHUFFLED));
     if !in_order.exists() {
-        let mut file = BufWriter::new(File::create(&in_order)?);
-        writeln!(file, "{}", LineItemCsv::header())?;
-        for row in LineItemGenerator::new(scale, 1, 1).iter() {
-            writeln!(file, "{}", LineItemCsv::new(row))?;
-        }
-        file.flush()?;
+        write_lines(&in_order, LineItemGenerator::new(scale, 1, 1).iter().map(LineItemCsv::new))?;
     }
     if !shuffled.exists() {
         let text = std::fs::read_to_string(&in_order)?;
         let mut lines: Vec<&str> = text.lines().skip(1).collect();
         lines.shuffle(&mut StdRng::seed_from_u64(1));
-        let mut file = BufWriter::new(File::create(&shuffled)?);
-        writeln!(file, "{}", LineItemCsv::header())?;
-        for line in lines {
-            writeln!(file, "{line}")?;
-        }
-        file.flush()?;
+        write_lines(&shuffled, lines.into_iter())?;
     }
     Ok(())
+}
+
+/// Writes a header and lines into a file, which has its name once it is complete.
+fn write_lines(path: &Path, lines: impl Iterator<Item = impl std::fmt::Display>) -> Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = BufWriter::new(File::create(&partial)?);
+    writeln!(file, "{}", LineItemCsv::header())?;
+    for line in lines {
+        writeln!(file, "{line}")?;
+    }
+    file.flush()?;
+    Ok(std::fs::rename(partial, path)?)
 }
 
 fn measure(folder: &Path, case: usize) -> Result<()> {

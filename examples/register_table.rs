@@ -9,8 +9,7 @@ use rustling_db::arrow::array::{Float64Array, Int64Array, RecordBatch, StringArr
 use rustling_db::arrow::datatypes::{DataType, Field, Schema};
 use rustling_db::datafusion::prelude::SessionContext;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let db = Db::open(folder.path().join("db"))?;
     let schema = Arc::new(Schema::new(vec![
@@ -31,7 +30,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let context = SessionContext::new();
     context.register_table("weather", db.table("weather")?)?;
-    context.sql("SELECT city, avg(degrees) FROM weather GROUP BY city ORDER BY city").await?.show().await?;
+    let query = "SELECT city, avg(degrees) FROM weather GROUP BY city ORDER BY city";
+    // The database's own calls block, so only the query runs in the runtime.
+    tokio::runtime::Runtime::new()?.block_on(async { context.sql(query).await?.show().await })?;
     db.close()?;
     Ok(())
 }

@@ -62,6 +62,9 @@ fn main() -> Result<()> {
     let scale: f64 = arguments.get(1).map_or(Ok(1.0), |scale| scale.parse())?;
     let batches: usize = arguments.get(2).map_or(Ok(20), |batches| batches.parse())?;
     let memory_mib: usize = arguments.get(3).map_or(Ok(1024), |mib| mib.parse())?;
+    if batches == 0 {
+        return Err("BATCHES is 0; name at least one".into());
+    }
     std::fs::create_dir_all(&folder)?;
     let scratch = tempfile::tempdir_in(&folder)?;
     let db = Db::open_with(scratch.path(), &DbOptions { memory_bytes: memory_mib << 20, ..DbOptions::default() })?;
@@ -80,12 +83,15 @@ fn load(db: &Db, folder: &Path, scale: f64) -> Result<()> {
     use std::io::Write;
     let file = folder.join(format!("lineitem-{scale}.csv"));
     if !file.exists() {
-        let mut out = std::io::BufWriter::new(std::fs::File::create(&file)?);
+        // Under its name once it is complete.
+        let partial = file.with_extension("partial");
+        let mut out = std::io::BufWriter::new(std::fs::File::create(&partial)?);
         writeln!(out, "{}", LineItemCsv::header())?;
         for row in LineItemGenerator::new(scale, 1, 1).iter() {
             writeln!(out, "{}", LineItemCsv::new(row))?;
         }
         out.flush()?;
+        std::fs::rename(partial, &file)?;
     }
     let key = vec!["l_orderkey".to_owned(), "l_linenumber".to_owned()];
     let load = CsvLoad { key, schema: Some(schema_text::parse(COLUMNS)?), ..CsvLoad::default() };
@@ -113,6 +119,13 @@ impl Upserts {
         }
         let rows = db.sql(&format!("SELECT * FROM lineitem WHERE l_orderkey % 4 = 1 LIMIT {BATCH_ROWS}"))?;
         let schema = schema_text::parse(COLUMNS)?;
+        let found: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        if found < BATCH_ROWS {
+            return Err(format!(
+                "{found} rows are too few to make batches of {BATCH_ROWS}; take a SCALE of 0.05 or more"
+            )
+            .into());
+        }
         let rows = concat_batches(&rows[0].schema(), &rows)?;
         let rows = with_types(&rows, &Arc::new(schema))?;
         let next_order = keys.iter().map(|(order, _)| *order).max().unwrap_or(0) + 1;
@@ -211,7 +224,7 @@ fn rest(db: &Db, folder: &Path) -> Result<()> {
     }
     let table = table(db);
     let dead = table.dead_rows() * 1000 / table.rows().max(1);
-    let waited = (started.elapsed() - since.elapsed()).as_secs_f64();
+    let waited = since.duration_since(started).as_secs_f64();
     println!("at rest after {waited:.1} s: {}.{} % dead, {} runs", dead / 10, dead % 10, table.runs.len());
     let of_runs: u64 = table.runs.iter().map(|run| run.sst_bytes + run.key_index_bytes).sum();
     println!("at rest: {} MiB in the folder, {} of them runs", folder_bytes(folder)? >> 20, of_runs >> 20);

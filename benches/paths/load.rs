@@ -1,4 +1,4 @@
-//! A bulk load of 1,000,000 rows into an empty table: in key order, shuffled, and shuffled beyond the memory.
+//! A bulk load of 1,000,000 rows into an empty table: in key order, and shuffled.
 
 use criterion::{BatchSize, Criterion, Throughput};
 use rustling_db::arrow::array::RecordBatch;

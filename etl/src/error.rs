@@ -14,6 +14,8 @@ use crate::schema_text;
 
 /// Characters of a bad value that an error shows.
 const SHOWN_CHARS: usize = 80;
+/// Names of columns that it shows.
+const SHOWN_NAMES: usize = 40;
 
 /// Everything that can go wrong while a CSV file is read.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,9 @@ pub enum CsvError {
         found: usize,
     },
     /// The file ends inside a quoted field.
-    #[error("{file}:{line}:{byte}: the quote that opens here is never closed")]
+    #[error(
+        "{file}:{line}:{byte}: the quote that opens here is never closed; a quote inside of a quoted field is written twice"
+    )]
     UnclosedQuote {
         /// The file.
         file: Arc<str>,
@@ -47,7 +51,10 @@ pub enum CsvError {
         byte: u64,
     },
     /// A record is longer than the limit.
-    #[error("{file}:{line}: the record that starts here is longer than {limit} bytes{}", UnclosedAt(*quote_line))]
+    #[error(
+        "{file}:{line}: the record that starts here is longer than {limit} bytes (a record has at most 64 MiB, and less where there is little memory){}",
+        UnclosedAt(*quote_line)
+    )]
     RecordTooLong {
         /// The file.
         file: Arc<str>,
@@ -76,7 +83,8 @@ pub enum CsvError {
     },
     /// Two columns of the header have the same name.
     #[error(
-        "{file}:{line}: columns {first} and {second} of the header are both named `{column}`; rename one, or read the file without a header"
+        "{file}:{line}: columns {first} and {second} of the header are both named `{}`; rename one, or read the file without a header",
+        shown(column.as_bytes())
     )]
     DuplicateHeaderName {
         /// The file.
@@ -101,7 +109,7 @@ pub enum CsvError {
         index: usize,
     },
     /// A column of the schema is not in the header.
-    #[error("{file}:{line}: the header has no column `{column}`; it has: {}", found.join(", "))]
+    #[error("{file}:{line}: the header has no column `{}`; it has: {}", shown(column.as_bytes()), Names(found))]
     MissingColumn {
         /// The file.
         file: Arc<str>,
@@ -113,7 +121,7 @@ pub enum CsvError {
         found: Vec<String>,
     },
     /// The header has a column that is not in the schema.
-    #[error("{file}:{line}: the header has the column `{column}`, which is none of: {}", known.join(", "))]
+    #[error("{file}:{line}: the header has the column `{}`, which is none of: {}", shown(column.as_bytes()), Names(known))]
     UnknownColumn {
         /// The file.
         file: Arc<str>,
@@ -301,6 +309,21 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
+/// Names, as far as an error shows them.
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().take(SHOWN_NAMES).enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { ", " }, shown(name.as_bytes()))?;
+        }
+        match self.0.len().saturating_sub(SHOWN_NAMES) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 /// `; a quote opened ...`, or nothing.
 struct UnclosedAt(Option<u64>);
 
@@ -355,5 +378,12 @@ mod tests {
         assert_eq!(shown("é".repeat(80).as_bytes()), "é".repeat(80));
         assert_eq!(shown("é".repeat(81).as_bytes()), format!("{}…", "é".repeat(80)));
         assert_eq!(shown(&[0xff; 500]), format!("{}…", "\\xff".repeat(80)));
+    }
+
+    #[test]
+    fn names_are_shown_as_values_are_and_not_all_of_them() {
+        let names: Vec<String> = (0..1000).map(|name| format!("\x1b[2J{name}")).collect();
+        let text = Names(&names).to_string();
+        assert!(text.starts_with("\\u{1b}[2J0, ") && text.ends_with("\\u{1b}[2J39 and 960 more"), "{text}");
     }
 }

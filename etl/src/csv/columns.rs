@@ -100,7 +100,7 @@ pub(crate) fn column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
     };
     let nullable = field.is_nullable();
     Ok(match field.data_type() {
-        Boolean => Box::new(Booleans { builder: BooleanBuilder::new(), nullable }),
+        Boolean => booleans(field, numbers::boolean),
         Int8 => primitive::<Int8Type>(field, numbers::integer),
         Int16 => primitive::<Int16Type>(field, numbers::integer),
         Int32 => primitive::<Int32Type>(field, numbers::integer),
@@ -127,6 +127,31 @@ pub(crate) fn column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
         }
         _ => return Err(unsupported(field)),
     })
+}
+
+/// The column that a field asks for whose type was inferred. What inference does not take for a value of the type is none:
+/// the zeros of `00501` must not go because it stands behind the sample.
+///
+/// # Errors
+/// As [`column`].
+pub(crate) fn inferred_column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
+    Ok(match field.data_type() {
+        DataType::Boolean => booleans(field, numbers::boolean_word),
+        DataType::Int64 => primitive::<Int64Type>(field, plain(numbers::integer)),
+        DataType::Float64 => primitive::<Float64Type>(field, plain(numbers::float::<Float64Type>)),
+        DataType::Decimal128(precision, scale) => {
+            let (precision, scale) = (*precision, u8::try_from(*scale).map_err(|_| unsupported(field))?);
+            primitive::<Decimal128Type>(field, plain(move |text| numbers::decimal(text, precision, scale)))
+        }
+        _ => column(field)?,
+    })
+}
+
+/// Reads plain numbers only.
+fn plain<T>(
+    parse: impl Fn(&[u8]) -> Result<T, ValueProblem> + Send + 'static,
+) -> impl Fn(&[u8]) -> Result<T, ValueProblem> + Send + 'static {
+    move |text| if numbers::is_plain(text) { parse(text) } else { Err(ValueProblem::Malformed) }
 }
 
 fn unsupported(field: &Field) -> CsvError {
@@ -214,12 +239,17 @@ where
 struct Booleans {
     builder: BooleanBuilder,
     nullable: bool,
+    parse: fn(&[u8]) -> Result<bool, ValueProblem>,
+}
+
+fn booleans(field: &Field, parse: fn(&[u8]) -> Result<bool, ValueProblem>) -> Box<dyn Column> {
+    Box::new(Booleans { builder: BooleanBuilder::new(), nullable: field.is_nullable(), parse })
 }
 
 impl Column for Booleans {
     fn append(&mut self, block: &Block<'_>, field: usize) -> Result<(), Fault> {
         block.each(field, self.nullable, |found| {
-            self.builder.append_option(found.map(|(_, raw)| numbers::boolean(raw.text)).transpose()?);
+            self.builder.append_option(found.map(|(_, raw)| (self.parse)(raw.text)).transpose()?);
             Ok(())
         })
     }

@@ -7,6 +7,8 @@
 //! timestamps that microseconds hold timestamp, with a time zone where one has an offset. Anything else is text: also
 //! a number with a leading zero or plus (`00501` is a postal code, `+49` a phone number), `""`, and a column that holds
 //! only NULL. Quotes around a value make no difference.
+//! Columns are read by the same rules ([`crate::csv::columns::inferred_column`]), so that a value behind the sample that
+//! would have made its column another one is an error.
 
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, TimeUnit};
 
@@ -53,7 +55,10 @@ impl Inference {
         while !self.is_done() {
             records.clear();
             let before = cursor.at;
-            if !self.tokenizer.read(&chunk.bytes, &mut cursor, &mut records) {
+            let is_record = self.tokenizer.read(&chunk.bytes, &mut cursor, &mut records);
+            // Blank lines, too: an input of nothing else is not to be read to its end.
+            self.bytes_left = self.bytes_left.saturating_sub(cursor.at - before);
+            if !is_record {
                 return;
             }
             for (seen, field) in self.columns.iter_mut().zip(&layout.fields) {
@@ -63,7 +68,6 @@ impl Inference {
             }
             self.records += 1;
             self.records_left -= 1;
-            self.bytes_left = self.bytes_left.saturating_sub(cursor.at - before);
         }
     }
 
@@ -99,7 +103,7 @@ impl Seen {
         if field.is_null() || self.text {
             return;
         }
-        if text.eq_ignore_ascii_case(b"true") || text.eq_ignore_ascii_case(b"false") {
+        if numbers::boolean_word(text).is_ok() {
             self.boolean = true;
         } else if let Some((whole, scale)) = plain_number(text) {
             self.number = true;
@@ -112,7 +116,7 @@ impl Seen {
         } else if let Some(offset) = temporal::timestamp_offset(text) {
             self.timestamp = true;
             self.offset |= offset;
-        } else if !text.starts_with(b"+") && numbers::float::<Float64Type>(text).is_ok() && !zero_first(text) {
+        } else if numbers::is_plain(text) && numbers::float::<Float64Type>(text).is_ok() {
             let digits = text.iter().any(u8::is_ascii_digit);
             self.number |= digits;
             self.exponent |= digits;
@@ -152,19 +156,14 @@ fn decimal(precision: usize, scale: usize) -> DataType {
     }
 }
 
-fn zero_first(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    matches!(digits, [b'0', b'0'..=b'9', ..])
-}
-
 /// Digits before and behind the point of a number that is written without exponent, plus or leading zero.
 fn plain_number(text: &[u8]) -> Option<(usize, usize)> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(digits.len());
     let (whole, fraction) = (&digits[..point], digits.get(point + 1..).unwrap_or_default());
     let all_digits = whole.iter().chain(fraction).all(u8::is_ascii_digit);
-    let plain = all_digits && whole.len() + fraction.len() > 0 && !zero_first(text);
-    plain.then_some((whole.len(), fraction.len()))
+    let is_number = all_digits && whole.len() + fraction.len() > 0 && numbers::is_plain(text);
+    is_number.then_some((whole.len(), fraction.len()))
 }
 
 #[cfg(test)]

@@ -162,12 +162,30 @@ where
 
 /// Reads a boolean: `true`, `t`, `1`, `false`, `f`, `0`, in any case.
 pub(crate) fn boolean(text: &[u8]) -> Result<bool, ValueProblem> {
-    let is = |words: [&str; 3]| words.iter().any(|word| text.trim_ascii().eq_ignore_ascii_case(word.as_bytes()));
-    match (is(["true", "t", "1"]), is(["false", "f", "0"])) {
+    match text.trim_ascii() {
+        b"1" | b"t" | b"T" => Ok(true),
+        b"0" | b"f" | b"F" => Ok(false),
+        word => boolean_word(word),
+    }
+}
+
+/// Reads `true` and `false`, in any case, and nothing else.
+pub(crate) fn boolean_word(text: &[u8]) -> Result<bool, ValueProblem> {
+    let is = |word: &[u8]| text.trim_ascii().eq_ignore_ascii_case(word);
+    match (is(b"true"), is(b"false")) {
         (true, _) => Ok(true),
         (_, true) => Ok(false),
         _ => Err(ValueProblem::Malformed),
     }
+}
+
+/// Whether a number begins as people write numbers: not with a plus (`+49` is a phone number), and not with a zero before
+/// another digit (`00501` is a postal code).
+#[inline]
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    !matches!(digits, [b'+', ..] | [b'0', b'0'..=b'9', ..])
 }
 
 #[cfg(test)]
@@ -259,9 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn plain_numbers_have_no_plus_and_no_zeros_before_them() {
+        for text in ["0", "-0", "0.5", "-0.5", " 10", "1e5", "", "-", "inf"] {
+            assert!(is_plain(text.as_bytes()), "{text}");
+        }
+        for text in ["+1", "-+1", "00", "-01", " 007", "00.5"] {
+            assert!(!is_plain(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
     fn booleans_are_words_or_bits() {
         for text in ["true", "T", "1", " True "] {
             assert_eq!(boolean(text.as_bytes()), Ok(true), "{text}");
+            assert_eq!(boolean_word(text.as_bytes()).is_ok(), text.trim().len() == 4, "{text}");
         }
         for text in ["false", "f", "0", "FALSE"] {
             assert_eq!(boolean(text.as_bytes()), Ok(false), "{text}");

@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use memchr::memchr_iter;
 use rustling_engine::source::{Lines, SourceBatch};
 
-use crate::csv::columns::{Block, Column, Fault, column};
+use crate::csv::columns::{Block, Column, Fault, column, inferred_column};
 use crate::csv::fields::{Cursor, Records, Tokenizer};
 use crate::csv::split::{Chunk, byte_of_line};
 use crate::error::{BadValue, CsvError, ValueProblem, shown};
@@ -48,11 +48,13 @@ pub struct ChunkParser {
 }
 
 impl ChunkParser {
-    /// A parser of one schema; `inferred_from` are the records that it was inferred from, if it was.
+    /// A parser of one schema; `inferred_from` are the records that it was inferred from, if it was: then it reads values
+    /// as strictly as inference does.
     ///
     /// # Errors
     /// A type that no field can be read as.
     pub fn new(schema: SchemaRef, delimiter: u8, inferred_from: Option<u64>) -> Result<Self, CsvError> {
+        let column = if inferred_from.is_some() { inferred_column } else { column };
         let columns = schema.fields().iter().map(|field| column(field)).collect::<Result<_, _>>()?;
         let (tokenizer, records) = (Tokenizer::new(delimiter), Records::default());
         Ok(Self { schema, columns, tokenizer, records, inferred_from })

@@ -198,6 +198,10 @@ fn infer(input: &mut Input, options: &CsvOptions) -> Result<(SchemaRef, Sample),
         }
         chunks.push(chunk);
     }
+    // A file that begins with an error says that one.
+    if inference.records() == 0 && !chunks.iter().any(Result::is_err) {
+        return Err(CsvError::NoRecords);
+    }
     let schema = Arc::new(inference.schema(&names));
     Ok((schema, Sample { chunks, records: inference.records() }))
 }

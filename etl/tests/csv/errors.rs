@@ -115,9 +115,12 @@ fn records_must_have_as_many_fields_as_columns() {
 #[test]
 fn a_quote_that_is_never_closed_is_named_where_it_opens() {
     let schema = "a text, b text";
-    check("a,b\n1,2\n\"x\ny\",\"z\n\n", schema, "1.csv:4:4: the quote that opens here is never closed");
-    check("a,b\n1,\"", schema, "1.csv:2:3: the quote that opens here is never closed");
-    check("a,\"b\n", schema, "1.csv:1:3: the quote that opens here is never closed");
+    let text = |place: &str| {
+        format!("{place}: the quote that opens here is never closed; a quote inside of a quoted field is written twice")
+    };
+    check("a,b\n1,2\n\"x\ny\",\"z\n\n", schema, &text("1.csv:4:4"));
+    check("a,b\n1,\"", schema, &text("1.csv:2:3"));
+    check("a,\"b\n", schema, &text("1.csv:1:3"));
 }
 
 #[test]
@@ -125,9 +128,11 @@ fn a_record_longer_than_the_limit_is_refused() {
     let with_limit = |record_bytes_max| CsvOptions { record_bytes_max, ..without_header(given("a text, b text")) };
     let content = "1,2\n\"x\nx\",y\n1,2\n";
     assert_eq!(load_every_way(content, &with_limit(7)).unwrap().origins.len(), 3);
-    let want = "1.csv:2: the record that starts here is longer than 6 bytes";
+    let want = "1.csv:2: the record that starts here is longer than 6 bytes (a record has at most 64 MiB, and less where \
+         there is little memory)";
     assert_eq!(load_every_way(content, &with_limit(6)).unwrap_err(), want);
-    let want = "1.csv:2: the record that starts here is longer than 4 bytes; a quote that opens on line 2 is not closed by then";
+    let want = "1.csv:2: the record that starts here is longer than 4 bytes (a record has at most 64 MiB, and less where \
+         there is little memory); a quote that opens on line 2 is not closed by then";
     assert_eq!(load_every_way(content, &with_limit(4)).unwrap_err(), want);
     for end in ["", "\n", "\r", "\r\n"] {
         let content = format!("1234,{end}");

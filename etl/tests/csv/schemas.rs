@@ -41,8 +41,42 @@ fn the_sample_goes_over_several_files() {
     let loaded = files.load(&CsvOptions::default()).unwrap();
     assert_eq!(schema_text::to_text(&loaded.rows.schema()).unwrap(), "a bigint, b text");
     assert_eq!(loaded.text(), ["1|x", "2|y"]);
-    let nothing = load("a,b\n", &CsvOptions::default()).unwrap();
-    assert_eq!(schema_text::to_text(&nothing.rows.schema()).unwrap(), "a text, b text");
+}
+
+/// Types are not guessed from nothing: with the next file they would be wrong.
+#[test]
+fn a_header_alone_is_nothing_to_infer_from() {
+    let want = "the input has no record to infer columns from; give the columns with --schema";
+    assert_eq!(load_every_way("a,b\n", &CsvOptions::default()).unwrap_err(), want);
+    assert_eq!(load_every_way(format!("a,b\n{}", "\n".repeat(100)), &CsvOptions::default()).unwrap_err(), want);
+    let schema = Some(Arc::new(schema_text::parse("a int, b int").unwrap()));
+    assert_eq!(load_every_way("a,b\n", &CsvOptions { schema, ..CsvOptions::default() }).unwrap().rows.num_rows(), 0);
+}
+
+/// Such a value would have made its column another one, had it come early enough.
+#[test]
+fn a_value_behind_the_sample_is_read_as_strictly_as_in_it() {
+    let options = CsvOptions { sample_records: 3, ..CsvOptions::default() };
+    for (sample, value, data_type) in [
+        ("10001", "00501", "bigint"),
+        ("1", "+4930123", "bigint"),
+        ("1", "-007", "bigint"),
+        ("1.5", "01.5", "decimal(18,1)"),
+        ("1e5", "+1e5", "double"),
+        ("true", "1", "boolean"),
+        ("false", "t", "boolean"),
+    ] {
+        let content = |value: &str| format!("id,v\n{}4,{value}\n", format!("1,{sample}\n").repeat(3));
+        let want = format!(
+            "1.csv:5:3: column `v`: `{value}` is not a value of type {data_type}; \
+             the type was inferred from the first 3 records, give it with --schema"
+        );
+        assert_eq!(load_every_way(content(value), &options).unwrap_err(), want);
+        assert_eq!(load_every_way(content(sample), &options).unwrap().rows.num_rows(), 4);
+        let schema = Some(Arc::new(schema_text::parse(&format!("id int, v {data_type}")).unwrap()));
+        let given = CsvOptions { schema, ..CsvOptions::default() };
+        assert_eq!(load_every_way(content(value), &given).unwrap().rows.num_rows(), 4, "{value}");
+    }
 }
 
 /// A field of this text, bare and quoted, is this value of the type.
