@@ -31,10 +31,12 @@ use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::BatchSource;
 use rustling_engine::sst::counts::ReadCounts;
 use rustling_table_provider::catalog::RustlingCatalog;
+use rustling_table_provider::error::Error as SqlError;
 use rustling_table_provider::partial_file::FileError;
 use rustling_table_provider::statement::{Statement, parse};
 use tokio::runtime::{Handle, Runtime};
 
+use crate::aggregate_rule::physical_rules;
 use crate::error::{Error, Result};
 use crate::export::{ExportReport, write_parquet};
 use crate::import::{CsvLoad, OnStart, load_csv};
@@ -307,11 +309,11 @@ impl Db {
     /// Writes the rows of a query to a Parquet file.
     ///
     /// # Errors
-    /// As [`Db::sql`]; the system's. The file is complete or not there.
+    /// As [`Db::sql`]; the system's. The file is complete, or as it was before.
     pub fn export(&self, query: &str, path: &Path) -> Result<ExportReport> {
         let statements = parse(query)?;
         let Some((last, first)) = statements.split_last() else {
-            return Ok(ExportReport { rows: 0, bytes: 0 });
+            return Err(SqlError::NoStatement.into());
         };
         for statement in first {
             self.run(statement)?.try_for_each(|batch| batch.map(drop))?;
@@ -328,7 +330,8 @@ impl Db {
         Ok(self.engine.flush(table)?)
     }
 
-    /// Rewrites a table so that the Parquet files in its folder are exactly its rows.
+    /// Rewrites a table so that the Parquet files in its folder are exactly its rows; older files that a snapshot or a query
+    /// holds stay until it lets go and the next flush or compaction comes.
     ///
     /// # Errors
     /// No such table; damaged files; the system's.
@@ -395,7 +398,11 @@ fn session(threads: usize, query_bytes: usize) -> Result<SessionContext> {
         .with_memory_pool(Arc::new(QueryPool::new(query_bytes)))
         .with_disk_manager_builder(spilled)
         .build_arc()?;
-    let state =
-        SessionStateBuilder::new().with_default_features().with_config(config).with_runtime_env(runtime).build();
+    let state = SessionStateBuilder::new()
+        .with_default_features()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_physical_optimizer_rules(physical_rules())
+        .build();
     Ok(SessionContext::new_with_state(state))
 }

@@ -58,6 +58,8 @@ pub mod options;
 
 mod pool;
 
+mod aggregate_rule;
+
 // Results and files.
 pub mod rows;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
 use rustling_engine::error::Error as EngineError;
 use rustling_table_provider::error::Error as SqlError;
 use rustling_table_provider::prepared::PreparedStatement;
@@ -111,6 +112,7 @@ impl Prepared {
 
     async fn run(&self, parameters: &[ScalarValue]) -> Result<Vec<RecordBatch>> {
         let frame = self.statement.execute(&self.context, parameters).await?;
-        frame.collect().await.map_err(Error::from)
+        // Not `collect`, which keeps the plan, and with it the snapshot, until the last row is there.
+        frame.execute_stream().await?.try_collect().await.map_err(Error::from)
     }
 }

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::Result;
@@ -85,10 +86,9 @@ impl Binding {
         let footer = run.sst().parquet_metadata().map_err(external)?;
         let mut statistics = DFParquetMetadata::statistics_from_parquet_metadata(&footer, schema)?;
         for (field, column) in schema.fields().iter().zip(&mut statistics.column_statistics) {
-            // Good enough to guess sizes by, but NaN is left out, and zero is widened to both its signs.
+            // NaN is left out, and DataFusion concludes from bounds whether they are exact or not.
             if matches!(field.data_type(), DataType::Float16 | DataType::Float32 | DataType::Float64) {
-                column.min_value = std::mem::take(&mut column.min_value).to_inexact();
-                column.max_value = std::mem::take(&mut column.max_value).to_inexact();
+                (column.min_value, column.max_value) = (Precision::Absent, Precision::Absent);
             }
         }
         let facts = RunFacts { statistics: Arc::new(statistics), footer: without_float_bounds(footer)? };

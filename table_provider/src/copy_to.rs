@@ -40,6 +40,8 @@ pub fn into_partial_file(plan: LogicalPlan) -> Result<(LogicalPlan, Option<Parti
     };
     let url = ListingTableUrl::parse(&copy.output_url)?;
     let is_single = match copy.options.get(SINGLE).map(|value| value.trim()) {
+        // A folder for each value, whatever the name is.
+        _ if !copy.partition_by.is_empty() => false,
         Some(value) => value == "true",
         None => !url.is_collection() && url.file_extension().is_some(),
     };

@@ -67,6 +67,9 @@ pub enum Error {
         /// Its statements.
         found: usize,
     },
+    /// A text without a statement, where the rows of one are wanted.
+    #[error("the SQL text has no statement")]
+    NoStatement,
     /// A parameter of a prepared statement without a number.
     #[error("the parameter `{name}` has no number; number parameters from `$1`")]
     NamedParameter {
@@ -107,6 +110,7 @@ impl Error {
             | Self::NotACondition { .. }
             | Self::NotOfARow { .. }
             | Self::NotOneStatement { .. }
+            | Self::NoStatement
             | Self::NamedParameter { .. }
             | Self::Parameters { .. }
             | Self::TooLong { .. } => ErrorKind::Invalid,

@@ -17,8 +17,9 @@ use datafusion::sql::sqlparser::ast::{Insert, Select, Set, SetExpr, Statement as
 use crate::pin::rustling_table;
 use crate::refusal::advice;
 
-/// Settings of a parser that is not the one that reads these statements.
-const PARSER: &str = "datafusion.sql_parser";
+/// Settings that are refused: of a parser that is not the one that reads these statements; of the memory and the files that
+/// all queries share, whose limits would go with a new one.
+const REFUSED_SETTINGS: [&str; 2] = ["datafusion.sql_parser", "datafusion.runtime"];
 
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,9 +184,8 @@ pub fn check_plan(plan: &LogicalPlan) -> Result<Result<(), String>> {
                 WriteOp::Insert(InsertOp::Append) => Err(format!("INSERT INTO {}, a table elsewhere,", dml.table_name)),
                 other => Err(other.name().to_uppercase()),
             },
-            LogicalPlan::Statement(PlanStatement::SetVariable(set)) if set.variable.starts_with(PARSER) => {
-                Err(format!("SET {PARSER}"))
-            }
+            LogicalPlan::Statement(PlanStatement::SetVariable(set)) => check_setting(&set.variable),
+            LogicalPlan::Statement(PlanStatement::ResetVariable(reset)) => check_setting(&reset.variable),
             LogicalPlan::Statement(PlanStatement::TransactionStart(_)) => Err("BEGIN".to_owned()),
             LogicalPlan::Statement(PlanStatement::TransactionEnd(_)) => Err("COMMIT".to_owned()),
             _ => Ok(()),
@@ -193,6 +193,13 @@ pub fn check_plan(plan: &LogicalPlan) -> Result<Result<(), String>> {
         Ok(if refused.is_ok() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     })?;
     Ok(refused)
+}
+
+fn check_setting(variable: &str) -> Result<(), String> {
+    match REFUSED_SETTINGS.iter().find(|refused| variable.starts_with(**refused)) {
+        Some(refused) => Err(format!("SET {refused}")),
+        None => Ok(()),
+    }
 }
 
 /// `CreateMemoryTable` as `Create Memory Table`.

@@ -17,7 +17,8 @@ use datafusion::physical_expr::equivalence::ProjectionMapping;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{
-    AcrossPartitions, ConstExpr, EquivalenceProperties, Partitioning, PhysicalExpr, conjunction_opt, split_conjunction,
+    AcrossPartitions, ConstExpr, EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr, conjunction_opt,
+    split_conjunction,
 };
 use datafusion::physical_plan::PlanProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
@@ -49,6 +50,9 @@ pub struct KeyRead {
     pub schema: SchemaRef,
     /// Rows that are given, at most.
     pub fetch: Option<usize>,
+    /// Over the user's columns: how rows of one key are ordered, of which there are no two. So that much may be told of
+    /// rows in key order, too, if somebody asks for it.
+    behind_key: Vec<PhysicalSortExpr>,
 }
 
 impl KeyRead {
@@ -72,7 +76,14 @@ impl KeyRead {
         let (read, schema) = (Arc::new(all.project(&stored)?), Arc::new(all.project(&projection)?));
         let places = projection.iter().filter_map(|index| stored.binary_search(index).ok()).collect();
         let predicate = conjunction_opt(filters).map(|filter| reassign_expr_columns(filter, &read)).transpose()?;
-        Ok(Self { table, projection, stored, read, predicate, places, schema, fetch })
+        let behind_key = Vec::new();
+        Ok(Self { table, projection, stored, read, predicate, places, schema, fetch, behind_key })
+    }
+
+    /// With an order of rows of one key, over the user's columns.
+    #[must_use]
+    pub fn with_order_behind_key(self, behind_key: Vec<PhysicalSortExpr>) -> Self {
+        Self { behind_key, ..self }
     }
 
     /// No more rows than so many.
@@ -87,7 +98,8 @@ impl KeyRead {
     /// DataFusion's, for columns that are not there.
     pub fn with_filters(&self, filters: impl Iterator<Item = Arc<dyn PhysicalExpr>>) -> Result<Self> {
         let filters = self.predicate.iter().cloned().chain(filters).collect();
-        Self::new(self.table.clone(), self.projection.clone(), filters, self.fetch)
+        let read = Self::new(self.table.clone(), self.projection.clone(), filters, self.fetch)?;
+        Ok(read.with_order_behind_key(self.behind_key.clone()))
     }
 
     /// Other columns, as a projection takes them out of what is given; nothing if it does more than that.
@@ -100,7 +112,8 @@ impl KeyRead {
         }
         let projection = new_projections_for_columns(exprs, &self.projection);
         let filters = self.predicate.iter().cloned().collect();
-        Self::new(self.table.clone(), projection, filters, self.fetch).map(Some)
+        let read = Self::new(self.table.clone(), projection, filters, self.fetch)?;
+        Ok(Some(read.with_order_behind_key(self.behind_key.clone())))
     }
 
     /// Of rows that were read, in the stored columns that are read, what is given.
@@ -120,7 +133,11 @@ impl KeyRead {
     /// # Errors
     /// DataFusion's, for a condition that is none.
     pub fn properties(&self, order: Option<KeyOrder>) -> Result<Arc<PlanProperties>> {
-        let mut known = self.table.equivalences(&self.stored, &self.read, order);
+        let order = order.map(|order| self.sort_exprs(order)).filter(|order| !order.is_empty());
+        let mut known = match order {
+            Some(order) => EquivalenceProperties::new_with_orderings(self.read.clone(), [order]),
+            None => EquivalenceProperties::new(self.read.clone()),
+        };
         if let Some(predicate) = &self.predicate {
             for part in split_conjunction(predicate) {
                 let equal = part.downcast_ref::<BinaryExpr>().filter(|binary| *binary.op() == Operator::Eq);
@@ -137,6 +154,17 @@ impl KeyRead {
         let one = Partitioning::UnknownPartitioning(1);
         let properties = PlanProperties::new(known, one, EmissionType::Incremental, Boundedness::Bounded);
         Ok(Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)))
+    }
+
+    /// An order of the key, and what is known behind the whole of it.
+    fn sort_exprs(&self, order: KeyOrder) -> Vec<PhysicalSortExpr> {
+        let mut exprs = self.table.sort_exprs(&self.stored, &self.read, order);
+        if exprs.len() == self.table.key().len() {
+            let over_read = |sort: &PhysicalSortExpr| reassign_expr_columns(sort.expr.clone(), &self.read).ok();
+            let behind = self.behind_key.iter();
+            exprs.extend(behind.map_while(|sort| Some(PhysicalSortExpr::new(over_read(sort)?, sort.options))));
+        }
+        exprs
     }
 
     /// The key columns that a condition fixes.

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::{Constraints, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::error::Result;
+use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr};
 use rustling_engine::read::key_range::KeyOrder;
 use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::read::source::KeyInterval;
@@ -42,8 +42,6 @@ pub struct KeyedTable {
     pub snapshot: TableSnapshot,
     /// The user's columns, as they are shown.
     pub columns: SchemaRef,
-    /// What the table guarantees.
-    pub constraints: Constraints,
     /// Its keys, at most.
     pub keys_max: u64,
 }
@@ -66,9 +64,9 @@ impl KeyedTable {
     ///
     /// # Errors
     /// The engine's, crossing as external errors.
-    pub fn new(snapshot: TableSnapshot, columns: SchemaRef, constraints: Constraints) -> Result<Self> {
+    pub fn new(snapshot: TableSnapshot, columns: SchemaRef) -> Result<Self> {
         let keys_max = snapshot.keys_in(&KeyInterval::ALL).map_err(external)?;
-        Ok(Self { snapshot, columns, constraints, keys_max })
+        Ok(Self { snapshot, columns, keys_max })
     }
 
     /// Indexes of the key columns, in key order.
@@ -217,25 +215,8 @@ impl KeyedTable {
         Ok(RecordBatch::try_new(Arc::new(schema), arrays)?)
     }
 
-    /// What is known of some of the user's columns, in key order if one is given.
-    pub fn equivalences(
-        &self,
-        columns: &[usize],
-        schema: &SchemaRef,
-        order: Option<KeyOrder>,
-    ) -> EquivalenceProperties {
-        let known = match order.map(|order| self.sort_exprs(columns, schema, order)).filter(|order| !order.is_empty()) {
-            Some(order) => EquivalenceProperties::new_with_orderings(schema.clone(), [order]),
-            None => EquivalenceProperties::new(schema.clone()),
-        };
-        match self.constraints.project(columns) {
-            Some(constraints) => known.with_constraints(constraints),
-            None => known,
-        }
-    }
-
-    /// The key columns, up to the first one that is not there, as an order.
-    fn sort_exprs(&self, columns: &[usize], schema: &SchemaRef, order: KeyOrder) -> Vec<PhysicalSortExpr> {
+    /// The key columns among some of the user's, up to the first one that is not there, as an order.
+    pub fn sort_exprs(&self, columns: &[usize], schema: &SchemaRef, order: KeyOrder) -> Vec<PhysicalSortExpr> {
         let descending = order == KeyOrder::Descending;
         // NULL is in no key, so where it would come is all the same.
         let options = SortOptions { descending, nulls_first: descending };

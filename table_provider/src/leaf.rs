@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Statistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Constraints, Statistics};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -44,15 +44,14 @@ pub struct Leaf {
     wanted: Wanted,
     /// Schema of all the user's columns.
     user: SchemaRef,
-    constraints: Constraints,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl Leaf {
     /// A leaf as a plan.
-    pub fn plan(rows: LeafRows, user: SchemaRef, wanted: Wanted, constraints: Constraints) -> Arc<DataSourceExec> {
+    pub fn plan(rows: LeafRows, user: SchemaRef, wanted: Wanted) -> Arc<DataSourceExec> {
         let metrics = ExecutionPlanMetricsSet::new();
-        DataSourceExec::from_data_source(Self { rows, wanted, user, constraints, metrics })
+        DataSourceExec::from_data_source(Self { rows, wanted, user, metrics })
     }
 
     fn partitions(&self) -> usize {
@@ -108,11 +107,7 @@ impl DataSource for Leaf {
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {
-        let properties = EquivalenceProperties::new(self.wanted.schema.clone());
-        match self.constraints.project(&self.wanted.projection) {
-            Some(constraints) => properties.with_constraints(constraints),
-            None => properties,
-        }
+        EquivalenceProperties::new(self.wanted.schema.clone())
     }
 
     fn scheduling_type(&self) -> SchedulingType {

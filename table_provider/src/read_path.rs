@@ -56,7 +56,7 @@ pub fn plan(
     if !snapshot.schema().has_key() {
         return scan::plan(binding, snapshot, request);
     }
-    let table = KeyedTable::new(snapshot.clone(), request.columns.clone(), request.constraints.clone())?;
+    let table = KeyedTable::new(snapshot.clone(), request.columns.clone())?;
     let columns = table.all_key_columns();
     let keys = conditions.iter().fold(KeySet::All, |keys, condition| keys.and(columns.keys_where(condition)));
     let (table, metrics) = (Arc::new(table), ExecutionPlanMetricsSet::new());

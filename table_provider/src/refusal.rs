@@ -21,6 +21,8 @@ pub fn advice(statement: &str) -> &'static str {
         "every statement is atomic by itself; write several tables at once with a write batch of the API"
     } else if starts(&["SET datafusion.sql_parser"]) {
         "SQL is read in DataFusion's generic dialect"
+    } else if starts(&["SET datafusion.runtime"]) {
+        "memory and files of queries are those that the database was opened with"
     } else if starts(&["INSERT INTO a snapshot"]) {
         "insert into the table itself"
     } else if starts(&["INSERT"]) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::stats::Precision;
-use datafusion::common::{Constraints, ScalarValue, Statistics};
+use datafusion::common::{ScalarValue, Statistics};
 use datafusion::config::{ParquetOptions, TableParquetOptions};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
@@ -54,8 +54,6 @@ pub struct ScanRequest {
     pub batch_rows: usize,
     /// The session's options for Parquet.
     pub parquet: ParquetOptions,
-    /// What the table guarantees.
-    pub constraints: Constraints,
 }
 
 /// Plans a scan. Cost: footers of clean runs that were never read are read, memtable rows are sorted; blocking.
@@ -66,7 +64,7 @@ pub fn plan(binding: &Binding, snapshot: &TableSnapshot, request: &ScanRequest) 
     let user = &request.columns;
     let scan = ScanPlan::new(snapshot, request.target_partitions).map_err(external)?;
     let wanted = Wanted::new(user, request.projection.clone(), request.limit)?;
-    let leaf = |rows| Leaf::plan(rows, user.clone(), wanted.clone(), request.constraints.clone()) as _;
+    let leaf = |rows| Leaf::plan(rows, user.clone(), wanted.clone()) as _;
     let mut children: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
     let (files_skipped, keys_resolved) = (scan.skipped, scan.resolved_keys);
     let files = Files { binding, table: snapshot.table().id, user, request, files_skipped, keys_resolved };
@@ -110,8 +108,7 @@ impl Files<'_> {
         let config = self
             .config(source, files, self.request.projection.clone())?
             .with_limit(self.request.limit)
-            .with_statistics(statistics)
-            .with_constraints(self.request.constraints.clone());
+            .with_statistics(statistics);
         Ok(DataSourceExec::from_data_source(config.build()))
     }
 
@@ -133,12 +130,7 @@ impl Files<'_> {
         let projection = self.request.projection.iter().copied().chain([columns, columns + 1]).collect();
         let source = self.source(table_schema, RunKind::Masked);
         let config = self.config(source, files, projection)?.build();
-        let wanted = Arc::new(self.user.project(&self.request.projection)?);
-        let equivalences = EquivalenceProperties::new(wanted);
-        let equivalences = match self.request.constraints.project(&self.request.projection) {
-            Some(constraints) => equivalences.with_constraints(constraints),
-            None => equivalences,
-        };
+        let equivalences = EquivalenceProperties::new(Arc::new(self.user.project(&self.request.projection)?));
         let statistics = live_statistics(statistics, &runs).project(Some(&self.request.projection));
         let input = DataSourceExec::from_data_source(config);
         Ok(Arc::new(LiveFilterExec::new(input, runs.into(), equivalences, statistics)))

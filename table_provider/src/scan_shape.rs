@@ -84,19 +84,19 @@ impl ScanShape {
         self.filters.iter().fold(KeySet::All, |keys, filter| keys.and(columns.keys_where(filter)))
     }
 
-    /// The order of keys in which rows have to come to be in an order of what it gives, if there is one. Columns of the
-    /// key that conditions fix need not be named; behind the whole key, which no two rows share, nothing more is asked.
-    pub fn key_order(&self, order: &[PhysicalSortExpr]) -> Option<KeyOrder> {
+    /// The order of keys in which rows have to come to be in an order of what it gives, if there is one, and what that
+    /// asks for behind the whole key, which no two rows share. Columns of the key that conditions fix need not be named.
+    pub fn key_order<'a>(&self, order: &'a [PhysicalSortExpr]) -> Option<(KeyOrder, &'a [PhysicalSortExpr])> {
         let (columns, keys): (Vec<Option<usize>>, KeySet) = (self.columns().collect(), self.keys());
         let descending = order.first()?.options.descending;
         let (mut key, mut left_out) = (self.table.key().iter().enumerate(), false);
-        for sort in order {
+        for (place, sort) in order.iter().enumerate() {
             let column = sort.expr.downcast_ref::<Column>().and_then(|column| columns.get(column.index()).copied()?);
             loop {
                 match key.next() {
                     // That the rest of the key is enough DataFusion would not see.
                     None if left_out => return None,
-                    None => return Some(key_order(descending)),
+                    None => return Some((key_order(descending), &order[place..])),
                     Some((_, index)) if column == Some(*index) => break,
                     Some((place, _)) if keys.fixes(place) => left_out = true,
                     Some(_) => return None,
@@ -106,7 +106,19 @@ impl ScanShape {
                 return None;
             }
         }
-        Some(key_order(descending))
+        Some((key_order(descending), &[]))
+    }
+
+    /// An order of what it gives, over the user's columns.
+    ///
+    /// # Errors
+    /// DataFusion's, for an order of something else.
+    pub fn unprojected(&self, order: &[PhysicalSortExpr]) -> Result<Vec<PhysicalSortExpr>> {
+        let unprojected = order.iter().map(|sort| {
+            let expr = self.exprs.unproject_expr(&sort.expr)?;
+            Ok(PhysicalSortExpr::new(expr, sort.options))
+        });
+        unprojected.collect()
     }
 
     /// It, on top of a plan that reads by key.

@@ -32,7 +32,7 @@ use rustling_engine::rows::schema::TableSchema;
 use rustling_engine::source::{BatchSource, Lines, SourceBatch};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::blocking::{blocking, joined};
+use crate::blocking::{blocking, joined, on_own_thread};
 use crate::error::external;
 use crate::shown::with_types;
 
@@ -113,6 +113,7 @@ impl TableSink {
         let write = move || {
             Self::check_table(&database, id, &name)?;
             let rows = concat_batches(&schema, &batches)?;
+            drop(batches);
             let count = rows.num_rows() as u64;
             let mut change = WriteBatch::new();
             change.insert(&name, rows);
@@ -152,8 +153,7 @@ impl TableSink {
             // A load that has given up does not listen any more; it says why itself.
             sender.send(Message::End).await.ok();
         };
-        let ((), loaded) = futures::join!(feed, blocking(load));
-        let loaded = loaded.map_err(joined)?;
+        let ((), loaded) = futures::join!(feed, on_own_thread("insert", load));
         loaded.map_err(|error| match error {
             // The query's own error comes back as it was.
             EngineError::Source(source) => match source.downcast::<DataFusionError>() {

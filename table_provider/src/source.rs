@@ -15,6 +15,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
@@ -177,7 +178,11 @@ impl FileSource for RunSource {
         self.parquet.reorder_files(files)
     }
 
+    /// Columns only: what else a query computes is not to be told as damage of a file where it panics.
     fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
+        if !projection.iter().all(|projected| projected.expr.is::<Column>()) {
+            return Ok(None);
+        }
         self.parquet.try_pushdown_projection(projection)?.as_ref().map(|source| self.wrap(source)).transpose()
     }
 

@@ -55,7 +55,7 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
         let line = error.location.line;
         Error::Syntax { line, source: Box::new(DataFusionError::SQL(Box::new(ParserError::from(error)), None)) }
     })?;
-    let lines = Lines::new(sql);
+    let mut lines = Lines::new(sql);
     let mut statements = Vec::new();
     for part in tokens.split(|token| token.token == Token::SemiColon) {
         let mut solid = part.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
@@ -184,23 +184,34 @@ impl Statement {
 struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// The last place that was asked for, and its byte: what follows in its line is counted from there, since a text of
+    /// many statements may be one line.
+    last: (Location, usize),
 }
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        Self { text, starts, last: (Location::new(1, 1), 0) }
     }
 
     /// Byte of a place, whose column counts characters.
-    fn byte(&self, place: Location) -> usize {
+    fn byte(&mut self, place: Location) -> usize {
         let index = |count: u64| usize::try_from(count.saturating_sub(1)).unwrap_or(usize::MAX);
-        let start = self.starts.get(index(place.line)).copied().unwrap_or(self.text.len());
-        let line = &self.text[start..];
-        start + line.char_indices().nth(index(place.column)).map_or(line.len(), |(at, _)| at)
+        let (last, byte) = self.last;
+        let (column, from) = if last.line == place.line && last.column <= place.column {
+            (last.column, byte)
+        } else {
+            (1, self.starts.get(index(place.line)).copied().unwrap_or(self.text.len()))
+        };
+        let rest = &self.text[from..];
+        let ahead = index(place.column).saturating_sub(index(column));
+        let byte = from + rest.char_indices().nth(ahead).map_or(rest.len(), |(at, _)| at);
+        self.last = (place, byte);
+        byte
     }
 
-    fn between(&self, start: Location, end: Location) -> &'a str {
+    fn between(&mut self, start: Location, end: Location) -> &'a str {
         let (start, end) = (self.byte(start), self.byte(end));
         self.text.get(start..end.max(start)).unwrap_or_default()
     }
@@ -216,6 +227,14 @@ mod tests {
         let found: Vec<_> = parse(sql).unwrap().iter().map(|s| (s.line(), s.kind(), s.text().to_owned())).collect();
         let first = (2, Kind::Query, "SELECT 'a;b', \"ö\"".to_owned());
         assert_eq!(found, [first, (4, Kind::Explain, "EXPLAIN SELECT 2".to_owned())]);
+    }
+
+    #[test]
+    fn many_statements_on_one_line_keep_their_texts() {
+        let sql: String = (0..20_000).map(|number| format!("SELECT 'ö{number}';")).collect();
+        let found = parse(&sql).unwrap();
+        assert!(found.iter().enumerate().all(|(number, found)| found.text() == format!("SELECT 'ö{number}'")));
+        assert_eq!(found.len(), 20_000);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Constraint, Constraints, DFSchemaRef, Statistics};
+use datafusion::common::{Constraints, DFSchemaRef, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::{DataFusionError, Result};
@@ -43,7 +43,6 @@ pub struct RustlingTable {
     schema: Arc<TableSchema>,
     /// Its columns as they are shown.
     columns: SchemaRef,
-    constraints: Constraints,
     pinned: Option<Snapshot>,
 }
 
@@ -63,13 +62,8 @@ impl RustlingTable {
     pub fn bound(binding: Arc<Binding>, name: &str) -> Result<Self, Error> {
         let table = binding.database().snapshot().table(name)?;
         let schema = table.schema().clone();
-        let constraints = if schema.has_key() {
-            Constraints::new_unverified(vec![Constraint::PrimaryKey(schema.key().to_vec())])
-        } else {
-            Constraints::default()
-        };
         let (id, name, columns) = (table.table().id, table.table().name.clone(), shown(schema.user()));
-        Ok(Self { binding, id, name, schema, columns, constraints, pinned: None })
+        Ok(Self { binding, id, name, schema, columns, pinned: None })
     }
 
     /// The same table as it was in a snapshot.
@@ -138,8 +132,11 @@ impl TableProvider for RustlingTable {
         self.columns.clone()
     }
 
+    /// None, though the key is one. DataFusion 55.2 goes on believing that it is unique where it is not any more: behind
+    /// `unnest`, which repeats it (apache/datafusion#24787), it drops `DISTINCT`s, columns of `GROUP BY` and rows of joins;
+    /// and behind a physical projection it takes another column for the key, and drops sorts.
     fn constraints(&self) -> Option<&Constraints> {
-        Some(&self.constraints)
+        None
     }
 
     fn table_type(&self) -> TableType {
@@ -162,7 +159,6 @@ impl TableProvider for RustlingTable {
             target_partitions: state.config().target_partitions(),
             batch_rows: state.config().batch_size(),
             parquet: state.config_options().execution.parquet.clone(),
-            constraints: self.constraints.clone(),
         };
         let conditions = match self.schema.has_key() {
             true => conditions(state, &self.columns, self.schema.key(), filters),

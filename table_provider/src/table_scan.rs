@@ -42,6 +42,7 @@ use crate::blocking::{blocking, joined};
 use crate::key_lookup::KeyLookupExec;
 use crate::key_range::KeyRangeExec;
 use crate::key_ranges::KeyRanges;
+use crate::key_read::KeyRead;
 use crate::key_set::KeySet;
 use crate::keyed_table::KeyAccess;
 use crate::scan_shape::{ScanShape, filtered};
@@ -83,8 +84,9 @@ impl TableScanExec {
         Self { dynamic: self.dynamic.clone(), ..fresh }
     }
 
-    /// The rows in an order of the key; nothing if that takes more than reading them as they are.
-    fn in_order(&self, order: KeyOrder) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    /// The rows in an order of the key, and of what is asked for behind it; nothing if that takes more than reading them as
+    /// they are.
+    fn in_order(&self, order: KeyOrder, behind: &[PhysicalSortExpr]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let ranges = match &self.reads {
             Reads::Ranges(ranges) => ranges.clone(),
             Reads::Keys => return Ok(None),
@@ -93,7 +95,11 @@ impl TableScanExec {
                 None => return Ok(None),
             },
         };
-        self.shape.over(|read| KeyRangeExec::new(ranges, order, read, ExecutionPlanMetricsSet::new())).map(Some)
+        let behind = self.shape.unprojected(behind)?;
+        let source = |read: KeyRead| {
+            KeyRangeExec::new(ranges, order, read.with_order_behind_key(behind), ExecutionPlanMetricsSet::new())
+        };
+        self.shape.over(source).map(Some)
     }
 
     /// Ranges in which most rows are wanted. Nothing if a condition may leave few rows of them: then reading all in order
@@ -287,9 +293,9 @@ impl ExecutionPlan for TableScanExec {
     }
 
     fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
-        if let Some(order) = self.shape.key_order(order)
+        if let Some((order, behind)) = self.shape.key_order(order)
             && !has_limit(&self.input)
-            && let Some(inner) = self.in_order(order)?
+            && let Some(inner) = self.in_order(order, behind)?
         {
             return Ok(SortOrderPushdownResult::Exact { inner });
         }

@@ -12,6 +12,8 @@ mod ledger;
 
 #[path = "sql/catalog.rs"]
 mod catalog;
+#[path = "sql/conclusions.rs"]
+mod conclusions;
 #[path = "sql/differential.rs"]
 mod differential;
 #[path = "sql/explain.rs"]

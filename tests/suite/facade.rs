@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustling_db::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use rustling_db::arrow::datatypes::{DataType, Int64Type};
 use rustling_db::engine::error::Error as EngineError;
+use rustling_db::etl::schema_text;
 use rustling_db::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustling_db::{BackupOptions, Db, DbOptions, Error, ErrorKind, WriteBatch};
 
@@ -44,6 +45,23 @@ fn async_twins_do_what_the_blocking_calls_do() {
         assert_eq!(count(&db.sql_async("SELECT count(*) FROM t WHERE word = 'async'").await.unwrap()), 50);
     });
     db.close().unwrap();
+}
+
+/// DataFusion 55.2 by itself says 1 and 1: it takes a column that equals a literal to have one distinct value.
+#[test]
+fn distinct_values_of_no_rows_are_none() {
+    let db = Db::in_memory().unwrap();
+    let schema = schema_text::parse("id bigint not null, name text, city text").unwrap();
+    db.create_table("people", &schema, &["id"]).unwrap();
+    db.sql("INSERT INTO people VALUES (1, 'Ada', 'London'), (2, 'Bo', 'Lund')").unwrap();
+    let counted = "SELECT count(DISTINCT name) + count(DISTINCT city) FROM people WHERE name = ";
+    for is_flushed in [false, true] {
+        if is_flushed {
+            db.flush("people").unwrap();
+        }
+        assert_eq!(count(&db.sql(&format!("{counted} 'nobody' AND city = 'nowhere'")).unwrap()), 0);
+        assert_eq!(count(&db.sql(&format!("{counted} 'Bo' AND city = 'Lund'")).unwrap()), 2);
+    }
 }
 
 #[test]

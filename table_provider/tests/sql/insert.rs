@@ -1,18 +1,26 @@
 //! `INSERT INTO` adds all rows or none.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use datafusion::dataframe::DataFrameWriteOptions;
+use datafusion::datasource::MemTable;
 use datafusion::datasource::sink::DataSink;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::{StreamExt, TryStreamExt, stream};
 use rustling_engine::config::Options;
 use rustling_engine::error::Error as EngineError;
 use rustling_table_provider::error::Error;
 use rustling_table_provider::sink::TableSink;
+use rustling_table_provider::statement::parse;
+use rustling_table_provider::table::RustlingTable;
+use tokio::runtime::Builder;
 
-use crate::fixture::{Fixture, analyze, number, options, rows, run, schema};
+use crate::fixture::{Fixture, Row, analyze, batch, number, options, row, rows, run, schema, text};
 
 #[tokio::test]
 async fn a_small_insert_adds_its_rows() {
@@ -40,6 +48,29 @@ async fn a_large_insert_is_loaded() {
     assert_eq!(fixture.database.report().tables[0].runs.len(), 1);
     let sums = rows(&fixture.context, "SELECT count(*), sum(k), max(v) FROM t").await;
     assert_eq!(sums, ["50000|1250025000|text 9999"]);
+}
+
+/// The load waits for rows that the caller reads on behalf of it, maybe by the one thread there is for that.
+#[test]
+fn a_large_insert_ends_without_a_runtime_and_with_one_thread_that_may_block() {
+    let (ended, ends) = channel();
+    let insert = move || {
+        let fixture = small();
+        let config = SessionConfig::new().with_target_partitions(1);
+        let bare = SessionContext::new_with_config(config);
+        let table = RustlingTable::new(fixture.database.clone(), "t").unwrap();
+        bare.register_table("t", Arc::new(table)).unwrap();
+        let source: BTreeMap<i64, Row> = (0..5_000).map(|key| (key, row(key))).collect();
+        let source = MemTable::try_new(schema(), vec![vec![batch(&source)]]).unwrap();
+        bare.register_table("source", Arc::new(source)).unwrap();
+        let inserted = futures::executor::block_on(number(&bare, "INSERT INTO t SELECT * FROM source"));
+        fixture.flush();
+        let runtime = Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).build().unwrap();
+        let again = runtime.block_on(number(&fixture.context, "INSERT INTO t SELECT v, k + 5000, n, f FROM t"));
+        ended.send((inserted, again)).unwrap();
+    };
+    std::thread::spawn(insert);
+    assert_eq!(ends.recv_timeout(Duration::from_secs(100)), Ok((5_000, 5_000)));
 }
 
 #[tokio::test]
@@ -156,6 +187,28 @@ async fn copy_writes_the_table_into_files() {
         run(&other, &format!("CREATE EXTERNAL TABLE t STORED AS {register} LOCATION '{path}'")).await.unwrap();
         let sql = "SELECT v, k, n, f FROM t ORDER BY k";
         assert_eq!(rows(&other, sql).await, rows(&fixture.context, sql).await);
+    }
+}
+
+/// With parts there is a folder, whatever its name looks like, to which copies add.
+#[tokio::test]
+async fn a_copy_in_parts_is_a_folder() {
+    let mut fixture = Fixture::new();
+    fixture.upsert(0..100, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.parquet");
+    let copy = format!("COPY (SELECT k, n % 3 AS part FROM t) TO '{}' PARTITIONED BY (part)", path.display());
+    for times in 1..3 {
+        let statements = parse(&copy).unwrap();
+        let copied = statements[0].execute(&fixture.context).await.unwrap().rows;
+        let copied: Vec<_> = copied.try_collect().await.unwrap();
+        assert_eq!(text(&copied), ["100"]);
+        let other = crate::fixture::session();
+        let location =
+            format!("CREATE EXTERNAL TABLE t STORED AS PARQUET PARTITIONED BY (part) LOCATION '{}/'", path.display());
+        run(&other, &location).await.unwrap();
+        assert_eq!(number(&other, "SELECT count(*) FROM t").await, 100 * times);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no other file or folder beside it");
     }
 }
 

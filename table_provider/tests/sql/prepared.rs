@@ -223,6 +223,25 @@ async fn a_prepared_insert_adds_rows() {
     assert!(matches!(error, Error::Engine(EngineError::DuplicateKey { .. })), "{error:?}");
 }
 
+/// As a literal is: the plan has no casts, since it takes parameters to be of their columns' types.
+#[tokio::test]
+async fn values_to_insert_are_cast_to_their_columns() {
+    let fixture = fixture();
+    let prepared =
+        prepare(&fixture.context, "INSERT INTO t VALUES ($1, $2, $3, 0.5), ('b', 9002, $3, $4)").await.unwrap();
+    let values =
+        [ScalarValue::Null, ScalarValue::Int32(Some(9001)), ScalarValue::Int64(Some(7)), ScalarValue::Int64(Some(2))];
+    assert_eq!(text(&query(&fixture.context, &prepared, &values).await.unwrap()), ["2"]);
+    let inserted = rows(&fixture.context, "SELECT * FROM t WHERE k > 9000 ORDER BY k").await;
+    assert_eq!(inserted, ["NULL|9001|7|0.5", "b|9002|7|2.0"]);
+    let values = [ScalarValue::Null, ScalarValue::Int64(Some(1)), ScalarValue::Int64(Some(1 << 40)), ScalarValue::Null];
+    query(&fixture.context, &prepared, &values).await.unwrap_err();
+    let dated = "INSERT INTO t SELECT $1, k + 9000, n, f FROM t WHERE k = $2 + 0.5";
+    let prepared = prepare(&fixture.context, dated).await.unwrap();
+    let values = [ScalarValue::Utf8View(Some("c".to_owned())), ScalarValue::Float64(Some(2.5))];
+    assert_eq!(text(&query(&fixture.context, &prepared, &values).await.unwrap()), ["1"], "not cast to a key");
+}
+
 #[tokio::test]
 async fn what_cannot_be_prepared_or_run_is_refused() {
     let fixture = fixture();

@@ -166,6 +166,10 @@ async fn the_plan_is_looked_at_as_well() {
         "CREATE VIEW x AS SELECT 1",
         "SET DataFusion.sql_parser.dialect = 'mysql'",
         "SET datafusion.sql_parser.recursion_limit = 5",
+        "RESET datafusion.sql_parser.dialect",
+        "SET datafusion.runtime.memory_limit = '64M'",
+        "SET Datafusion.RUNTIME.temp_directory = '/tmp'",
+        "RESET datafusion.runtime.memory_limit",
     ] {
         let plan = fixture.context.state().create_logical_plan(sql).await.unwrap();
         assert!(rustling_table_provider::gate::check_plan(&plan).unwrap().is_err(), "{sql}");
