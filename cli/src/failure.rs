@@ -114,13 +114,27 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Said(text) => f.write_str(text),
-            Self::Db(error) => error.fmt(f),
+            Self::Db(error) => match option_for(error) {
+                Some(option) => write!(f, "{error} ({option})"),
+                None => error.fmt(f),
+            },
             Self::Statement { place, source } => write!(f, "{place}{source}"),
             Self::File { operation, path, source } => write!(f, "cannot {operation} {path}: {source}"),
             Self::Output(source) => write!(f, "cannot write to standard output: {source}"),
             Self::System { operation, source } => write!(f, "cannot {operation}: {source}"),
             Self::Silent => Ok(()),
         }
+    }
+}
+
+/// The option by which the command line does what an error advises.
+fn option_for(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Engine(EngineError::DuplicateKey { .. }) => Some("--replace"),
+        Error::Engine(EngineError::DuplicateInLoad { .. } | EngineError::DuplicateOfStored { .. }) => {
+            Some("--on-conflict update, or skip")
+        }
+        _ => None,
     }
 }
 

@@ -1,19 +1,20 @@
 //! `insert`, `get`, `delete`: single rows, of the key-value table or of any other.
 //!
 //! Invariants: values are read as the same text in a CSV file is, so that what is inserted here equals what is loaded;
-//! nothing is rounded.
+//! nothing is rounded. Bytes in JSON are hexadecimal, as `get` prints them.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use rustling_db::Db;
-use rustling_db::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
-use rustling_db::arrow::compute::concat_batches;
-use rustling_db::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use rustling_db::arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, RecordBatch, StringArray, new_null_array,
+};
+use rustling_db::arrow::compute::{cast, concat_batches};
+use rustling_db::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use rustling_db::arrow::json::ReaderBuilder;
 use rustling_db::engine::rows::schema::TableSchema;
 use rustling_db::etl::csv::record::parse_record;
-use rustling_db::etl::schema_text;
 
 use crate::args::{Global, InsertArgs, KeyArgs};
 use crate::failure::{Failure, Outcome, say};
@@ -33,7 +34,9 @@ pub(crate) fn insert(global: &Global, args: &InsertArgs) -> Outcome {
         let text = "write one KEY and one VALUE, or name a --table and write its rows as JSON";
         return Err(Failure::Usage(text.to_owned()));
     }
-    with_db(global, Missing::Create, |db| {
+    // A table that is named is there, and so is its database.
+    let missing = if args.table.is_some() { Missing::Refuse } else { Missing::Create };
+    with_db(global, missing, |db| {
         let (table, rows) = match &args.table {
             Some(table) => {
                 let schema = db.snapshot().table(table)?.schema().user().clone();
@@ -133,12 +136,8 @@ fn key_value_row(db: &Db, texts: &[String]) -> Outcome<RecordBatch> {
 
 /// Rows of a table, each text one or more JSON objects.
 fn read_json(schema: &SchemaRef, texts: &[String]) -> Outcome<RecordBatch> {
-    // Values are taken as text first, then read as those of a CSV file: exactly, with the column in the error.
-    let as_text = |field: &Field| schema_text::type_name(field.data_type()).is_some() && !is_binary(field);
-    let fields = schema.fields().iter().map(|field| {
-        let data_type = if as_text(field) { DataType::Utf8 } else { field.data_type().clone() };
-        Field::new(field.name(), data_type, true)
-    });
+    // Values are taken as text first, which keeps every digit, then read as those of their column.
+    let fields = schema.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
     let texts_schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let bad = |error| Failure::Said(format!("cannot read the row: {error}"));
     let mut rows = Vec::new();
@@ -157,23 +156,91 @@ fn read_json(schema: &SchemaRef, texts: &[String]) -> Outcome<RecordBatch> {
     Ok(concat_batches(rows[0].schema_ref(), &rows)?)
 }
 
-fn is_binary(field: &Field) -> bool {
-    matches!(field.data_type(), DataType::Binary)
-}
-
 /// One row with the types of the table; all columns nullable, since the engine says best which must not be.
 fn read_row(schema: &SchemaRef, texts: &RecordBatch) -> Outcome<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(texts.num_columns());
     for (field, text) in schema.fields().iter().zip(texts.columns()) {
-        columns.push(if text.is_null(0) {
-            new_null_array(field.data_type(), 1)
-        } else if text.data_type() == field.data_type() {
-            text.clone()
-        } else {
-            let one = Arc::new(Schema::new(vec![field.clone()]));
-            parse_record(one, &[text.as_string::<i32>().value(0)])?.column(0).clone()
+        columns.push(match text.is_null(0) {
+            true => new_null_array(field.data_type(), 1),
+            false => read_value(field, text.as_string::<i32>().value(0))?,
         });
     }
     let nullable = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Ok(RecordBatch::try_new(Arc::new(Schema::new(nullable.collect::<Vec<_>>())), columns)?)
+}
+
+/// A value of a column.
+fn read_value(field: &FieldRef, text: &str) -> Outcome<ArrayRef> {
+    let bad_bytes = |expected: String| {
+        let name = field.name();
+        Failure::Said(format!("column `{name}`: `{text}` is not {expected} in hexadecimal, two digits for each"))
+    };
+    match field.data_type() {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let bytes = from_hex(text).ok_or_else(|| bad_bytes("bytes".to_owned()))?;
+            Ok(cast(&BinaryArray::from_vec(vec![bytes.as_slice()]), field.data_type())?)
+        }
+        DataType::FixedSizeBinary(width) => {
+            let bytes = from_hex(text).filter(|bytes| i32::try_from(bytes.len()) == Ok(*width));
+            let bytes = bytes.ok_or_else(|| bad_bytes(format!("{width} bytes")))?;
+            Ok(Arc::new(FixedSizeBinaryArray::try_new(*width, bytes.into(), None)?))
+        }
+        _ => Ok(parse_record(Arc::new(Schema::new(vec![field.clone()])), &[text])?.column(0).clone()),
+    }
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustling_db::arrow::datatypes::TimeUnit;
+
+    use super::*;
+
+    fn read(data_type: DataType, json: &str) -> Result<String, String> {
+        let schema = Arc::new(Schema::new(vec![Field::new("c", data_type, true)]));
+        match read_json(&schema, &[format!("{{\"c\": {json}}}")]) {
+            Ok(row) => {
+                assert_eq!(row.column(0).data_type(), schema.field(0).data_type());
+                Ok(rustling_db::arrow::util::display::array_value_to_string(row.column(0), 0).unwrap())
+            }
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    #[test]
+    fn bytes_are_whole_and_of_the_width_of_their_column() {
+        for data_type in [DataType::Binary, DataType::LargeBinary, DataType::BinaryView, DataType::FixedSizeBinary(2)] {
+            assert_eq!(read(data_type.clone(), "\"0Fa0\""), Ok("0fa0".to_owned()));
+            for text in ["0f0", "0g", "ü", "+1"] {
+                let error = read(data_type.clone(), &format!("\"{text}\"")).unwrap_err();
+                assert!(error.starts_with(&format!("column `c`: `{text}` is not ")), "{error}");
+            }
+        }
+        assert_eq!(read(DataType::Binary, "\"\""), Ok(String::new()));
+        let error = read(DataType::FixedSizeBinary(2), "\"0f\"").unwrap_err();
+        assert_eq!(error, "column `c`: `0f` is not 2 bytes in hexadecimal, two digits for each");
+    }
+
+    #[test]
+    fn nothing_is_rounded_whatever_the_type() {
+        for (data_type, fits, does_not) in [
+            (DataType::Decimal32(9, 2), "1.23", "1.239"),
+            (DataType::Decimal64(10, 2), "1.23", "1.239"),
+            (DataType::UInt8, "255", "255.5"),
+            (DataType::Time64(TimeUnit::Microsecond), "\"01:02:03.000004\"", "\"01:02:03.0000045\""),
+        ] {
+            assert_eq!(read(data_type.clone(), fits), Ok(fits.trim_matches('"').to_owned()), "{data_type}");
+            assert!(read(data_type.clone(), does_not).is_err(), "{data_type}");
+        }
+        assert!(read(DataType::new_list(DataType::Int64, true), "[1.7]").is_err());
+    }
 }

@@ -42,7 +42,13 @@ pub(crate) fn load(global: &Global, args: &LoadArgs, interrupt: &Interrupt) -> O
         interrupt.patiently(|| load_into(db, args, interrupt))
     })
     .map_err(|failure| match failure {
-        Failure::Db(error) if matches!(*error, Error::Engine(EngineError::NoDatabase { .. })) => key_missing(args),
+        Failure::Db(error) => match *error {
+            Error::Engine(EngineError::NoDatabase { path }) => Failure::Usage(format!(
+                "there is no database at {path} yet; to make one, name the columns of the key of `{}` with --key, or say --no-key",
+                args.table
+            )),
+            error => error.into(),
+        },
         other => other,
     })
 }

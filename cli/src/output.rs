@@ -2,9 +2,10 @@
 //!
 //! In: batches as they come. Out: text on standard output; how many rows there were.
 //! Invariants: CSV and JSON are written batch by batch, nothing is collected. CSV tells NULL (an empty field) from the
-//! empty text (`""`), and `load` reads it back. JSON has every column in every object; decimals, and floats that JSON
-//! has no number for, are strings.
+//! empty text (`""`), and `load` reads it back, but for a NULL that is all of a row: that is a blank line. JSON has every
+//! column in every object, so their names differ; decimals, and floats that JSON has no number for, are strings.
 
+use std::collections::HashSet;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ use crate::size::{count, counted};
 
 /// Rows that a table shows.
 const TABLE_ROWS_MAX: usize = 10_000;
+/// Bytes in memory of the batches that it shows rows of, but for the last one.
+const TABLE_BYTES_MAX: usize = 16 << 20;
 
 /// Standard output, buffered.
 pub(crate) fn stdout() -> BufWriter<io::StdoutLock<'static>> {
@@ -50,13 +53,16 @@ pub(crate) fn print_rows(
 }
 
 fn print_table(schema: &SchemaRef, rows: impl Iterator<Item = Result<RecordBatch, Error>>) -> Outcome<u64> {
-    let (mut shown, mut shown_rows, mut total) = (Vec::new(), 0, 0);
+    let (mut shown, mut shown_rows, mut shown_bytes, mut total) = (Vec::new(), 0, 0, 0);
     for batch in rows {
         let batch = batch?;
         total += batch.num_rows() as u64;
-        let taken = batch.num_rows().min(TABLE_ROWS_MAX - shown_rows);
+        // What is left out once is left out to the end: the first rows are shown.
+        let is_full = total - batch.num_rows() as u64 > shown_rows as u64 || shown_bytes > TABLE_BYTES_MAX;
+        let taken = if is_full { 0 } else { batch.num_rows().min(TABLE_ROWS_MAX - shown_rows) };
         if taken > 0 {
             shown_rows += taken;
+            shown_bytes += batch.get_array_memory_size();
             shown.push(batch.slice(0, taken));
         }
     }
@@ -177,12 +183,13 @@ fn write_field(line: &mut Vec<u8>, index: usize, value: Option<&[u8]>) {
 /// Prints rows as JSON objects, one a line.
 ///
 /// # Errors
-/// Those of the rows, and of the output.
+/// Two columns of one name; those of the rows, and of the output.
 pub(crate) fn print_json(rows: impl Iterator<Item = Result<RecordBatch, Error>>) -> Outcome<u64> {
     let mut out = stdout();
     let mut total = 0;
     for batch in rows {
         let batch = batch?;
+        refuse_same_names(batch.schema_ref())?;
         total += batch.num_rows() as u64;
         // A writer into memory, so that an error of the output keeps its type.
         let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Exact));
@@ -192,6 +199,20 @@ pub(crate) fn print_json(rows: impl Iterator<Item = Result<RecordBatch, Error>>)
         out.write_all(&writer.into_inner()).and_then(|()| out.flush()).map_err(Failure::Output)?;
     }
     Ok(total)
+}
+
+/// Of two members of one name most readers of JSON keep the last one and say nothing.
+fn refuse_same_names(schema: &Schema) -> Outcome {
+    let mut names = HashSet::new();
+    match schema.fields().iter().find(|field| !names.insert(field.name())) {
+        None => Ok(()),
+        Some(field) => {
+            let name = field.name();
+            Err(Failure::Said(format!(
+                "two columns are named `{name}`, which JSON cannot tell apart; rename one with AS"
+            )))
+        }
+    }
 }
 
 /// Encodes what JSON numbers lose, decimals and floats that are no numbers; and fails where a date has no text, which is
@@ -214,6 +235,8 @@ impl EncoderFactory for Exact {
             | DataType::Decimal256(..)
             | DataType::Date32
             | DataType::Date64
+            | DataType::Time32(_)
+            | DataType::Time64(_)
             | DataType::Timestamp(..) => Box::new(Texts::new(array)?),
             _ => return Ok(None),
         };

@@ -2,7 +2,8 @@
 //!
 //! Invariants: all statements are checked before the first one runs; an error names its line.
 
-use std::io::{IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use rustling_db::arrow::array::{AsArray, RecordBatch};
@@ -52,22 +53,31 @@ pub(crate) fn sql(global: &Global, args: &SqlArgs, interrupt: &Interrupt) -> Out
 fn sources(args: &SqlArgs) -> Outcome<Vec<Source<'_>>> {
     if let Some(path) = args.file.as_deref().filter(|path| *path != Path::new("-")) {
         let failed = |source| Failure::File { operation: "read", path: path.display().to_string(), source };
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = File::open(path).and_then(read_text).map_err(failed)?;
         return Ok(vec![Source { text, file: Some(path) }]);
     }
     if !args.queries.is_empty() {
         return Ok(args.queries.iter().map(|text| Source { text: text.clone(), file: None }).collect());
     }
-    let mut stdin = std::io::stdin();
+    let stdin = std::io::stdin();
     if args.file.is_none() && stdin.is_terminal() {
         let text = "no SQL; write it as an argument (rustling sql 'SELECT 1'), name a file with -f, or pipe it in";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let mut text = String::new();
     let failed = |source| Failure::File { operation: "read", path: "standard input".to_owned(), source };
-    // One byte more than may be: what is too long is refused without reading on.
-    (&mut stdin).take(SQL_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(failed)?;
-    Ok(vec![Source { text, file: None }])
+    Ok(vec![Source { text: read_text(stdin.lock()).map_err(failed)?, file: None }])
+}
+
+/// All of a text, without the mark that some editors put before it.
+fn read_text(input: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // One byte more than may be: what is too long is refused without reading on, wherever it is cut.
+    input.take(SQL_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > SQL_BYTES_MAX {
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 impl Source<'_> {
@@ -147,6 +157,6 @@ pub(crate) fn export(global: &Global, args: &ExportArgs, interrupt: &Interrupt) 
 }
 
 /// A name as SQL reads it unchanged.
-pub(crate) fn quoted(name: &str) -> String {
+fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

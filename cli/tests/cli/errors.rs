@@ -21,7 +21,7 @@ fn a_null_key_names_its_line() {
 fn a_duplicate_key_names_both_lines() {
     let folder = Folder::new();
     folder.write("f.csv", "id,name\n7,one\n8,two\n7,three\n");
-    insta::assert_snapshot!(load(&folder, &[]), @"error: key 7 occurs twice: f.csv:2 and f.csv:4; choose to update or to skip duplicates");
+    insta::assert_snapshot!(load(&folder, &[]), @"error: key 7 occurs twice: f.csv:2 and f.csv:4; choose to update or to skip duplicates (--on-conflict update, or skip)");
 }
 
 #[test]

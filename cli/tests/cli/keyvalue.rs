@@ -11,7 +11,7 @@ fn keys_and_values_come_and_go() {
     inserted 1 row
     ");
     assert_eq!(folder.run(&["get", "greeting"]).to_string(), "exit 0\nhello, wörld\n");
-    insta::assert_snapshot!(folder.failed(&["insert", "greeting", "again"]), @"error: key 'greeting' is in table `kv` already; use upsert to replace its row");
+    insta::assert_snapshot!(folder.failed(&["insert", "greeting", "again"]), @"error: key 'greeting' is in table `kv` already; use upsert to replace its row (--replace)");
     folder.ok(&["insert", "--replace", "greeting", "good morning"]);
     assert_eq!(folder.ok(&["get", "greeting"]), "good morning\n");
     assert_eq!(folder.run(&["delete", "greeting"]).to_string(), "exit 0\ndeleted 1 row\n");
@@ -37,7 +37,7 @@ fn rows_of_a_table_are_written_and_read_as_json() {
     assert_eq!(folder.run(&["insert", "--table", "t", row, r#"{"id":5}"#]).stderr, "inserted 2 rows\n");
     insta::assert_snapshot!(folder.ok(&["get", "--table", "t", "4"]), @r#"{"id":4,"name":"four","price":"12345678.90"}"#);
     insta::assert_snapshot!(folder.ok(&["get", "--table", "t", "5"]), @r#"{"id":5,"name":null,"price":null}"#);
-    insta::assert_snapshot!(folder.failed(&["insert", "--table", "t", row]), @"error: key 4 is in table `t` already; use upsert to replace its row");
+    insta::assert_snapshot!(folder.failed(&["insert", "--table", "t", row]), @"error: key 4 is in table `t` already; use upsert to replace its row (--replace)");
     folder.ok(&["insert", "--table", "t", "--replace", r#"{"id": 4, "price": "0.05"}"#]);
     insta::assert_snapshot!(folder.ok(&["get", "--table", "t", "4"]), @r#"{"id":4,"name":null,"price":"0.05"}"#);
     assert_eq!(folder.run(&["delete", "--table", "t", "4"]).stderr, "deleted 1 row\n");
@@ -71,6 +71,27 @@ fn nothing_is_rounded() {
     let bad = folder.failed(&["insert", "--table", "t", r#"{"id": 9223372036854775808}"#]);
     insta::assert_snapshot!(bad, @"error: column `id`: `9223372036854775808` is out of range for type bigint");
     assert_eq!(folder.value("SELECT count(*) FROM t"), "3");
+}
+
+/// As `get` prints them.
+#[test]
+fn bytes_are_hexadecimal() {
+    let folder = Folder::new();
+    folder.write("b.csv", "id,bytes\n1,ab\n");
+    folder.ok(&["load", "b.csv", "--table", "b", "--key", "id", "--schema", "id int, bytes binary"]);
+    assert_eq!(folder.ok(&["get", "--table", "b", "1"]), "{\"id\":1,\"bytes\":\"6162\"}\n");
+    folder.ok(&["insert", "--table", "b", r#"{"id": 2, "bytes": "00fF"}"#]);
+    assert_eq!(folder.ok(&["get", "--table", "b", "2"]), "{\"id\":2,\"bytes\":\"00ff\"}\n");
+    let bad = folder.failed(&["insert", "--table", "b", r#"{"id": 3, "bytes": "abc"}"#]);
+    insta::assert_snapshot!(bad, @"error: column `bytes`: `abc` is not bytes in hexadecimal, two digits for each");
+}
+
+#[test]
+fn a_table_that_is_named_makes_no_database() {
+    let folder = Folder::new();
+    let said = folder.failed(&["insert", "--table", "t", r#"{"id": 1}"#]);
+    assert!(said.contains("no database"), "{said}");
+    assert!(!folder.has("db"));
 }
 
 #[test]

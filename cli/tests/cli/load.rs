@@ -22,7 +22,7 @@ fn conflicts_are_refused_updated_or_skipped() {
     let rows = || folder.ok(&["sql", "SELECT * FROM t WHERE id > 2 ORDER BY id", "--format", "csv"]);
     insta::assert_snapshot!(load("error"), @"
     exit 1
-    error: key 4 occurs twice: more.csv:3 and more.csv:4; choose to update or to skip duplicates
+    error: key 4 occurs twice: more.csv:3 and more.csv:4; choose to update or to skip duplicates (--on-conflict update, or skip)
     ");
     assert_eq!(rows(), "id,name,price\n3,,\n");
     let skipped = load("skip");
@@ -42,22 +42,27 @@ fn a_table_that_exists_brings_its_own_and_what_is_given_again_must_agree() {
     let ran = folder.failed(&["load", "more.csv", "--table", "t", "--key", "name"]);
     insta::assert_snapshot!(ran, @"error: table `t` has the key id, not name; leave the option out or load into another table");
     let ran = folder.failed(&["load", "more.csv", "--table", "t", "--schema", "id bigint, name text"]);
-    insta::assert_snapshot!(ran, @"error: table `t` has the columns id Int64, name Utf8, price Decimal128(10, 2), not id Int64, name Utf8; leave the option out or load into another table");
+    insta::assert_snapshot!(ran, @"error: table `t` has the columns id bigint, name text, price decimal(10,2), not id bigint, name text; leave the option out or load into another table");
 }
 
 #[test]
 fn a_new_table_needs_a_key_or_a_word_that_it_has_none() {
     let folder = Folder::new();
     folder.write("t.csv", "id\n1\n");
-    let expected = "error: there is no table `t` yet; name the columns of its key with --key, or say --no-key\n";
     let ran = folder.run(&["load", "t.csv", "--table", "t"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(2), expected));
+    insta::assert_snapshot!(ran, @"
+    exit 2
+    error: there is no database at db yet; to make one, name the columns of the key of `t` with --key, or say --no-key
+    ");
     assert!(!folder.has("db"));
     folder.ok(&["load", "t.csv", "--table", "t", "--no-key"]);
     folder.ok(&["load", "t.csv", "--table", "t"]);
     assert_eq!(folder.value("SELECT count(*) FROM t"), "2");
     let ran = folder.run(&["load", "t.csv", "--table", "u"]);
-    assert_eq!((ran.code, ran.stderr), (Some(2), expected.replace("`t`", "`u`")));
+    insta::assert_snapshot!(ran, @"
+    exit 2
+    error: there is no table `u` yet; name the columns of its key with --key, or say --no-key
+    ");
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn options_that_contradict_the_table_are_refused() {
     ");
     let strict = "id bigint, name text not null, price decimal(10,2)";
     let said = folder.failed(&["load", "u.csv", "--table", "t", "--schema", strict]);
-    assert!(said.contains("name Utf8 not null"), "{said}");
+    assert!(said.contains("name text not null"), "{said}");
     folder.ok(&["load", "u.csv", "--table", "n", "--no-key"]);
     insta::assert_snapshot!(folder.run(&["load", "u.csv", "--table", "n", "--on-conflict", "skip"]), @"
     exit 2

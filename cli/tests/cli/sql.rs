@@ -15,6 +15,12 @@ fn sql_comes_from_arguments_a_file_or_standard_input() {
     assert_eq!(folder.run_with_stdin(&["sql", "--format", "csv"], query).stdout, expected);
     assert_eq!(folder.run_with_stdin(&["sql", "-f", "-", "--format", "csv"], query).stdout, expected);
     assert_eq!(folder.ok(&["sql", query, query, "--format", "csv"]), expected.repeat(2));
+    folder.write("q.sql", &format!("\u{feff}{query}"));
+    assert_eq!(folder.ok(&["sql", "-f", "q.sql", "--format", "csv"]), expected);
+    std::fs::write(folder.path("q.sql"), b"SELECT '\xff'").unwrap();
+    insta::assert_snapshot!(folder.failed(&["sql", "-f", "q.sql"]), @"error: cannot read q.sql: it is not UTF-8");
+    folder.write("q.sql", &"SELECT 'ö';".repeat(2 << 20));
+    insta::assert_snapshot!(folder.failed(&["sql", "-f", "q.sql"]), @"error: q.sql: the SQL text has 16777217 bytes, the limit is 16777216; load many rows with a bulk load instead");
     insta::assert_snapshot!(folder.failed(&["sql", "-f", "missing.sql"]), @"error: cannot read missing.sql: No such file or directory (os error 2)");
 }
 
@@ -237,13 +243,35 @@ fn a_column_named_count_of_a_prepared_query_is_no_insert() {
 #[test]
 fn a_date_without_a_text_is_an_error_and_not_the_text_of_one() {
     let folder = Folder::with_table();
-    for format in ["json", "csv"] {
-        let ran = folder.run(&["sql", "SELECT arrow_cast(2147483647, 'Date32') AS d", "--format", format]);
-        assert_eq!(ran.code, Some(1), "{format}: {ran}");
+    for (format, value) in ["json", "csv"].into_iter().flat_map(|format| {
+        ["arrow_cast(2147483647, 'Date32')", "arrow_cast(arrow_cast(86400000000, 'Int64'), 'Time64(Microsecond)')"]
+            .map(|value| (format, value))
+    }) {
+        let ran = folder.run(&["sql", &format!("SELECT {value} AS d"), "--format", format]);
+        assert_eq!((ran.code, ran.stdout.contains("ERROR")), (Some(1), false), "{format}: {ran}");
     }
     let dates = "SELECT DATE '2024-02-29' AS d, TIMESTAMP '2024-02-29T12:30:00' AS t, arrow_cast(NULL, 'Date32') AS n";
     let printed = folder.ok(&["sql", dates, "--format", "json"]);
     assert_eq!(printed, "{\"d\":\"2024-02-29\",\"t\":\"2024-02-29T12:30:00\",\"n\":null}\n");
+}
+
+#[test]
+fn columns_of_one_name_are_no_members_of_one_object() {
+    let folder = Folder::with_table();
+    let query = "SELECT a.id, b.id FROM t a JOIN t b ON a.id = b.id";
+    insta::assert_snapshot!(folder.failed(&["sql", query, "--format", "json"]), @"error: two columns are named `id`, which JSON cannot tell apart; rename one with AS");
+    assert_eq!(folder.ok(&["sql", query, "--format", "csv"]).lines().count(), 4);
+}
+
+/// Of a result of large values the first ones are shown, and the others are not kept.
+#[test]
+fn a_table_of_large_values_is_cut_by_its_bytes() {
+    let folder = Folder::new();
+    let small = "SET datafusion.execution.batch_size = 512";
+    let long = "SELECT repeat('x', 20000) || value AS text FROM generate_series(1, 3000)";
+    let ran = folder.run(&["sql", small, long]);
+    assert_eq!(ran.stdout.lines().count(), 1_024 + 4);
+    insta::assert_snapshot!(ran.stderr, @"note: the first 1,024 rows are shown, 1,976 rows left out; --format csv or json gives all");
 }
 
 #[test]
