@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::sink::DataSink;
@@ -190,26 +191,31 @@ async fn copy_writes_the_table_into_files() {
     }
 }
 
-/// With parts there is a folder, whatever its name looks like, to which copies add.
+/// With parts there is a folder, whatever its name looks like, to which copies add; and nothing beside it where one fails.
 #[tokio::test]
 async fn a_copy_in_parts_is_a_folder() {
     let mut fixture = Fixture::new();
-    fixture.upsert(0..100, 0);
+    fixture.upsert(0..20_000, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("t.parquet");
-    let copy = format!("COPY (SELECT k, n % 3 AS part FROM t) TO '{}' PARTITIONED BY (part)", path.display());
+    let copy = async |rows: &str| -> Result<Vec<RecordBatch>, Error> {
+        let statements = parse(&format!("COPY ({rows}) TO '{}' PARTITIONED BY (part)", path.display()))?;
+        Ok(statements[0].execute(&fixture.context).await?.rows.try_collect().await?)
+    };
+    copy("SELECT 100 / (k - 15000) AS k, n % 3 AS part FROM t").await.unwrap_err();
+    let beside = std::fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().path() != path);
+    assert_eq!(beside.count(), 0);
+    drop(std::fs::remove_dir_all(&path));
     for times in 1..3 {
-        let statements = parse(&copy).unwrap();
-        let copied = statements[0].execute(&fixture.context).await.unwrap().rows;
-        let copied: Vec<_> = copied.try_collect().await.unwrap();
-        assert_eq!(text(&copied), ["100"]);
+        assert_eq!(text(&copy("SELECT k, n % 3 AS part FROM t WHERE k < 100").await.unwrap()), ["100"]);
         let other = crate::fixture::session();
-        let location =
-            format!("CREATE EXTERNAL TABLE t STORED AS PARQUET PARTITIONED BY (part) LOCATION '{}/'", path.display());
-        run(&other, &location).await.unwrap();
+        let location = format!("LOCATION '{}/'", path.display());
+        run(&other, &format!("CREATE EXTERNAL TABLE t STORED AS PARQUET PARTITIONED BY (part) {location}"))
+            .await
+            .unwrap();
         assert_eq!(number(&other, "SELECT count(*) FROM t").await, 100 * times);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no other file or folder beside it");
     }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]
