@@ -109,12 +109,15 @@ fn a_load_looks_for_keys_however_much_is_written_meanwhile() {
     for on_conflict in [OnConflict::Error, OnConflict::Skip] {
         let db = Database::open(Arc::new(MemoryDisk::new()), options.clone()).unwrap();
         db.create_table("t", &schema(), &["k"]).unwrap();
-        upsert(&db, 40..50);
+        // More than a quarter of the memory, with what is written first.
+        for key in 40..42 {
+            db.write(WriteBatch::new().upsert("t", rows(&[(key, "y".repeat(120 << 10))]))).unwrap();
+        }
         let list: Vec<(i64, String)> = (50..60).map(|key| (key, "loaded".to_owned())).collect();
         let options = LoadOptions { on_conflict, ..LoadOptions::default() };
         let report = db.load("t", &mut Written(&db, MemorySource::new(vec![rows(&list)])), &options).unwrap();
         assert_eq!(report.rows_loaded, 10, "{on_conflict:?}");
-        assert_eq!(contents(&db).unwrap()["t"].len(), 11 + 10 + 10, "{on_conflict:?}");
+        assert_eq!(contents(&db).unwrap()["t"].len(), 11 + 2 + 10, "{on_conflict:?}");
     }
 }
 
