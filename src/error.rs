@@ -83,11 +83,15 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            // What a load reads from.
+            Self::Engine(EngineError::Source(source)) => {
+                source.downcast_ref::<CsvError>().map_or(ErrorKind::Invalid, CsvError::kind)
+            }
             Self::Engine(error) => error.kind(),
+            Self::Csv(error) => error.kind(),
             Self::Sql(error) => error.kind(),
-            Self::File(_) | Self::Runtime(_) => ErrorKind::Io,
-            Self::Csv(_)
-            | Self::SchemaText(_)
+            Self::File(_) | Self::Runtime(_) | Self::Parquet { source: ParquetError::External(_), .. } => ErrorKind::Io,
+            Self::SchemaText(_)
             | Self::Parquet { .. }
             | Self::TableDiffers { .. }
             | Self::Stopped
@@ -95,5 +99,24 @@ impl Error {
             | Self::InsideRuntime
             | Self::Arrow(_) => ErrorKind::Invalid,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_system_that_refuses_is_told_from_a_wrong_call() {
+        let refused = || io::Error::from(io::ErrorKind::StorageFull);
+        let parquet = |source| Error::Parquet { path: "t.parquet".into(), source };
+        assert_eq!(parquet(refused().into()).kind(), ErrorKind::Io);
+        assert_eq!(parquet(ParquetError::General("no".to_owned())).kind(), ErrorKind::Invalid);
+        let csv = || CsvError::Io { operation: "read", file: "t.csv".into(), source: refused() };
+        assert_eq!(Error::from(csv()).kind(), ErrorKind::Io);
+        assert_eq!(Error::from(EngineError::from(csv())).kind(), ErrorKind::Io);
+        assert_eq!(Error::from(EngineError::from(CsvError::NoRecords)).kind(), ErrorKind::Invalid);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use rustling_engine::error::ErrorKind;
 
 use crate::schema_text;
 
@@ -218,6 +219,16 @@ pub enum CsvError {
     /// Arrow refused a batch.
     #[error("arrow: {0}")]
     Arrow(#[from] ArrowError),
+}
+
+impl CsvError {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } | Self::NoThread { .. } => ErrorKind::Io,
+            _ => ErrorKind::Invalid,
+        }
+    }
 }
 
 /// A field whose text is no value of its column.
