@@ -133,7 +133,7 @@ pub(crate) fn column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
 /// the zeros of `00501` must not go because it stands behind the sample.
 ///
 /// # Errors
-/// As [`column`].
+/// As [`column()`].
 pub(crate) fn inferred_column(field: &Field) -> Result<Box<dyn Column>, CsvError> {
     Ok(match field.data_type() {
         DataType::Boolean => booleans(field, numbers::boolean_word),
