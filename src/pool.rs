@@ -3,10 +3,12 @@
 //! In: requests of operators. Out: yes or no; an operator that can spill does so on a no.
 //! Invariants: requests are granted up to the limit. Operators that can spill share evenly what the others leave, but
 //! half is kept back from them: a sort that spills first merges what it has, with memory that it cannot spill. That is
-//! up to half of what it has, and it would find none where the sorts beside it have taken all. Repartitions get what
-//! they ask for, also beyond the limit: one that spills from two partitions at once may wait for ever (DataFusion 55.2,
-//! apache/datafusion#24883). It is a few batches where what reads them keeps up, and more where some partitions are
-//! read much faster than others.
+//! up to half of what it has, and it would find none where the sorts beside it have taken all. Of what is kept back those
+//! begin that come when others have more than their share: nobody can spill what it does not have.
+//! Repartitions get what they ask for, also beyond the limit: one that spills from two partitions at once may wait for
+//! ever (DataFusion 55.2, apache/datafusion#24883). It is a few batches where what reads them keeps up, and more where
+//! some partitions are read much faster than others. Beyond a quarter of the limit that takes nothing from the others: an
+//! aggregation that has spilled all it had must get a few bytes to go on with.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,12 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool
 
 /// One part in so many is kept back from operators that can spill.
 const KEPT_BACK: usize = 2;
+
+/// One part in so many of its share an operator that can spill gets in any case: it cannot spill what it does not have.
+const BEGINS_WITH: usize = 4;
+
+/// One part in so many is what repartitions take from the others, at most.
+const HANDED_ON: usize = 4;
 
 /// What the name of a consumer begins with that hands rows from some partitions to others.
 const REPARTITION: &str = "RepartitionExec";
@@ -33,6 +41,8 @@ struct Taken {
     spilling: usize,
     /// Bytes that these have.
     spillable: usize,
+    /// Bytes that repartitions have.
+    handed_on: usize,
     /// Bytes that the others have.
     fixed: usize,
 }
@@ -89,12 +99,16 @@ impl MemoryPool for QueryPool {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut taken = self.taken();
-        let left = self.limit.saturating_sub(taken.spillable + taken.fixed);
+        // What those that can spill cannot have.
+        let fixed = taken.fixed + taken.handed_on.min(self.limit / HANDED_ON);
+        let left = self.limit.saturating_sub(taken.spillable + fixed);
         let free = if can_spill(reservation.consumer()) {
-            let shared = self.limit.saturating_sub(taken.fixed.max(self.limit / KEPT_BACK));
-            // Who came first may have more than its share now.
+            let shared = self.limit.saturating_sub(fixed.max(self.limit / KEPT_BACK));
+            let (share, has) = (shared / taken.spilling.max(1), reservation.size());
+            // Who came first may have more than its share now; who comes then begins with some of what is kept back.
             let unused = shared.saturating_sub(taken.spillable);
-            (shared / taken.spilling.max(1)).saturating_sub(reservation.size()).min(unused)
+            let allowed = share.min(has + unused).max((share / BEGINS_WITH).min(has + left));
+            allowed.saturating_sub(has)
         } else {
             left
         };
@@ -107,7 +121,7 @@ impl MemoryPool for QueryPool {
 
     fn reserved(&self) -> usize {
         let taken = self.taken();
-        taken.spillable + taken.fixed
+        taken.spillable + taken.handed_on + taken.fixed
     }
 
     fn memory_limit(&self) -> MemoryLimit {
@@ -127,7 +141,11 @@ fn is_repartition(consumer: &MemoryConsumer) -> bool {
 impl Taken {
     /// The bytes that a reservation is counted in.
     fn of(&mut self, reservation: &MemoryReservation) -> &mut usize {
-        if can_spill(reservation.consumer()) { &mut self.spillable } else { &mut self.fixed }
+        match reservation.consumer() {
+            consumer if is_repartition(consumer) => &mut self.handed_on,
+            consumer if can_spill(consumer) => &mut self.spillable,
+            _ => &mut self.fixed,
+        }
     }
 }
 
@@ -182,7 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn operators_that_come_one_after_the_other_leave_as_much() {
+    fn a_repartition_with_all_and_more_leaves_half_to_those_that_spill() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(800));
+        let repartition = MemoryConsumer::new("RepartitionExec[0]").with_can_spill(true).register(&pool);
+        repartition.try_grow(10_000).unwrap();
+        let groups = MemoryConsumer::new("groups").with_can_spill(true).register(&pool);
+        groups.try_grow(400).unwrap();
+        assert!(groups.try_grow(1).is_err());
+        MemoryConsumer::new("merge").register(&pool).try_grow(200).unwrap();
+        repartition.free();
+        assert_eq!(pool.reserved(), 400);
+    }
+
+    #[test]
+    fn operators_that_come_one_after_the_other_begin_and_leave_most_of_what_is_kept_back() {
         let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(800));
         let sorts: Vec<_> = (0..4).map(|_| MemoryConsumer::new("sort").with_can_spill(true)).collect();
         let mut held = Vec::new();
@@ -191,7 +222,9 @@ mod tests {
             (0..400).take_while(|_| sort.try_grow(1).is_ok()).count();
             held.push(sort);
         }
-        assert_eq!(pool.reserved(), 400);
-        MemoryConsumer::new("merge").register(&pool).try_grow(400).unwrap();
+        let has: Vec<usize> = held.iter().map(MemoryReservation::size).collect();
+        assert_eq!(has, [400, 50, 33, 25], "a quarter of an even share");
+        MemoryConsumer::new("merge").register(&pool).try_grow(800 - 508).unwrap();
+        assert!(held[3].try_grow(1).is_err());
     }
 }

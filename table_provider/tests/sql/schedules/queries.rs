@@ -47,7 +47,9 @@ pub(crate) fn query(columns: &Columns, random: &mut StdRng) -> String {
     let key = if columns.key().is_empty() { all.clone() } else { names(&columns.key()) };
     let first_of_key = key.split(',').next().unwrap_or_default();
     let sum = if one.kind.is_exact_number() { format!("sum({one_name})") } else { format!("count({one_name})") };
-    match random.random_range(0..14) {
+    // Three rows of each.
+    let repeated = format!("(SELECT {key}, unnest(make_array(1, 2, 2)) AS repeated FROM t WHERE {wanted})");
+    match random.random_range(0..19) {
         0 => format!("SELECT * FROM t WHERE {wanted}"),
         1 => format!("SELECT {one_name}, {other_name} AS other FROM t WHERE {wanted}"),
         2 => format!("SELECT count(*) FROM t WHERE {wanted}"),
@@ -70,6 +72,17 @@ pub(crate) fn query(columns: &Columns, random: &mut StdRng) -> String {
         12 => format!(
             "SELECT count(*) FROM t a LEFT JOIN (SELECT * FROM t WHERE {wanted}) b ON a.{one_name} = b.{one_name}"
         ),
+        13 => format!(
+            "SELECT {one_name} AS one, {all}, count(*) OVER (ORDER BY {one_name}) AS place FROM t WHERE {wanted} \
+             ORDER BY {one_name}{direction}, {all}"
+        ),
+        14 => format!(
+            "SELECT * FROM (SELECT {other_name} AS other, {all} FROM t WHERE {wanted} \
+             ORDER BY {other_name}{direction}, {all} LIMIT {limit}) ORDER BY other DESC, {all} LIMIT 20"
+        ),
+        15 => format!("SELECT DISTINCT {key} FROM {repeated}"),
+        16 => format!("SELECT {key}, count(*) FROM {repeated} GROUP BY {key}, repeated"),
+        17 => format!("SELECT {key}, count(*), max({one_name}) FROM t WHERE {wanted} GROUP BY {key} ORDER BY {key}"),
         _ => "SELECT count(*) FROM t".to_owned(),
     }
 }
