@@ -73,8 +73,8 @@ pub(crate) fn query(columns: &Columns, random: &mut StdRng) -> String {
             "SELECT count(*) FROM t a LEFT JOIN (SELECT * FROM t WHERE {wanted}) b ON a.{one_name} = b.{one_name}"
         ),
         13 => format!(
-            "SELECT {one_name} AS one, {all}, count(*) OVER (ORDER BY {one_name}) AS place FROM t WHERE {wanted} \
-             ORDER BY {one_name}{direction}, {all}"
+            "SELECT {one_name} AS one, {all}, count(*) OVER (ORDER BY {one_name}, {all} ROWS UNBOUNDED PRECEDING) AS place \
+             FROM t WHERE {wanted} ORDER BY {one_name}{direction}, {all}"
         ),
         14 => format!(
             "SELECT * FROM (SELECT {other_name} AS other, {all} FROM t WHERE {wanted} \
