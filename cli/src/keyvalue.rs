@@ -177,26 +177,16 @@ fn read_value(field: &FieldRef, text: &str) -> Outcome<ArrayRef> {
     };
     match field.data_type() {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            let bytes = from_hex(text).ok_or_else(|| bad_bytes("bytes".to_owned()))?;
+            let bytes = hex::decode(text).map_err(|_| bad_bytes("bytes".to_owned()))?;
             Ok(cast(&BinaryArray::from_vec(vec![bytes.as_slice()]), field.data_type())?)
         }
         DataType::FixedSizeBinary(width) => {
-            let bytes = from_hex(text).filter(|bytes| i32::try_from(bytes.len()) == Ok(*width));
+            let bytes = hex::decode(text).ok().filter(|bytes| i32::try_from(bytes.len()) == Ok(*width));
             let bytes = bytes.ok_or_else(|| bad_bytes(format!("{width} bytes")))?;
             Ok(Arc::new(FixedSizeBinaryArray::try_new(*width, bytes.into(), None)?))
         }
         _ => Ok(parse_record(Arc::new(Schema::new(vec![field.clone()])), &[text])?.column(0).clone()),
     }
-}
-
-/// The bytes that hexadecimal digits stand for.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(byte).collect()
 }
 
 #[cfg(test)]

@@ -57,9 +57,8 @@ fn print_table(schema: &SchemaRef, rows: impl Iterator<Item = Result<RecordBatch
     for batch in rows {
         let batch = batch?;
         total += batch.num_rows() as u64;
-        // What is left out once is left out to the end: the first rows are shown.
-        let is_full = total - batch.num_rows() as u64 > shown_rows as u64 || shown_bytes > TABLE_BYTES_MAX;
-        let taken = if is_full { 0 } else { batch.num_rows().min(TABLE_ROWS_MAX - shown_rows) };
+        let room = if shown_bytes > TABLE_BYTES_MAX { 0 } else { TABLE_ROWS_MAX - shown_rows };
+        let taken = batch.num_rows().min(room);
         if taken > 0 {
             shown_rows += taken;
             shown_bytes += batch.get_array_memory_size();

@@ -22,7 +22,7 @@ use crate::read::cursor::Cursor;
 use crate::read::merge::{BLOCK_BYTES, Equal, Merge, MergeOptions};
 use crate::read::probe::Probe;
 use crate::read::resolve::{check_dead, resolve};
-use crate::read::snapshot::merged_batch_rows;
+use crate::read::snapshot::{MERGED_BATCH_ROWS_MIN, merged_batch_rows};
 use crate::rows::keys::{Ascent, Keys};
 use crate::run_writer::{ClosedRuns, RunWriter, SeqRange};
 use crate::seeded::{SeededFault, makes};
@@ -35,9 +35,6 @@ use crate::version::history::{Amount, Compaction, Reason};
 use crate::version::run::{Run, key_bounds};
 use crate::version::table::{RunsEdit, overlap};
 use crate::version::view::TableView;
-
-/// Rows of a batch of a run, at least, however little memory there is, unless they are long.
-const BATCH_ROWS_MIN: usize = 512;
 
 /// Rewrites the picked runs of a table, which `places` are among all of its runs.
 ///
@@ -138,7 +135,7 @@ fn merge_live(table: &TableView, inputs: &[Arc<Run>], dead: &[Arc<DeletionVector
     let projection: Vec<usize> = (0..table.schema.stored().fields().len()).collect();
     // Narrow rows hardly ever take as many bytes as their batch may.
     let rows_max = bytes_max / inputs.len().max(1) / ROW_BYTES;
-    let batch_rows = merged_batch_rows(inputs.len()).min(rows_max.max(BATCH_ROWS_MIN));
+    let batch_rows = merged_batch_rows(inputs.len()).min(rows_max.max(MERGED_BATCH_ROWS_MIN));
     let mut cursors = Vec::with_capacity(inputs.len());
     for (run, dead) in inputs.iter().zip(dead).filter(|(run, dead)| run.rows() > dead.len()) {
         let dead = if makes(SeededFault::CompactionKeepsDead) { Arc::default() } else { dead.clone() };

@@ -280,7 +280,10 @@ fn gather(options: &MergeOptions, buffers: &[Arc<RecordBatch>], picks: &[(usize,
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, StringArray};
     use arrow::datatypes::Schema;
+
+    use crate::read::cursor::{KeyedBatch, KeyedBatches};
 
     use super::*;
 
@@ -296,5 +299,32 @@ mod tests {
             sizes.push(block.deleted.len());
         }
         assert_eq!(sizes, [BLOCK_ROWS, BLOCK_ROWS, 20_000 - 2 * BLOCK_ROWS]);
+    }
+    /// One batch.
+    struct Once(Option<KeyedBatch>);
+
+    impl KeyedBatches for Once {
+        fn next_keyed(&mut self) -> Result<Option<KeyedBatch>> {
+            Ok(self.0.take())
+        }
+    }
+
+    #[test]
+    fn a_block_has_no_more_bytes_than_it_may_unless_a_single_row_has() {
+        let mut keys = Keys::new(Some(8));
+        (0..100_u64).for_each(|key| keys.push(&key.to_be_bytes()));
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..100).map(|_| "x".repeat(1 << 10))));
+        let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+        for (block_bytes, rows) in [(10 << 10, 10), (100, 1)] {
+            let cursor = Cursor::batches(Box::new(Once(Some(KeyedBatch::all(keys.clone(), batch.clone()))))).unwrap();
+            let options = MergeOptions::keyed(batch.schema(), Some(8), Equal::All);
+            let mut merge = Merge::new(vec![cursor], MergeOptions { block_bytes, ..options });
+            let mut sizes = Vec::new();
+            while let Some(block) = merge.next_block().unwrap() {
+                sizes.push(block.batch.num_rows());
+            }
+            assert_eq!(sizes.iter().sum::<usize>(), 100, "{block_bytes}");
+            assert!(sizes.iter().all(|size| *size <= rows) && sizes[0] > rows / 2, "{block_bytes}: {sizes:?}");
+        }
     }
 }

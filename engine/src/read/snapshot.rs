@@ -21,9 +21,12 @@ use crate::version::view::TableView;
 /// Rows of a batch that a scan gives, at most.
 pub const SCAN_BATCH_ROWS: usize = 8192;
 
+/// Rows of a batch of each of some sources that are merged, at least.
+pub const MERGED_BATCH_ROWS_MIN: usize = SCAN_BATCH_ROWS / 16;
+
 /// Rows of a batch of each of some sources that are merged: fewer, the more there are, since each holds one.
 pub fn merged_batch_rows(sources: usize) -> usize {
-    (4 * SCAN_BATCH_ROWS / sources.max(1)).clamp(SCAN_BATCH_ROWS / 16, SCAN_BATCH_ROWS)
+    (4 * SCAN_BATCH_ROWS / sources.max(1)).clamp(MERGED_BATCH_ROWS_MIN, SCAN_BATCH_ROWS)
 }
 
 /// A table at one sequence number. Cheap to clone.

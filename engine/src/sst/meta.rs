@@ -77,10 +77,10 @@ impl From<&HashedFile> for FileMeta {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRange {
     /// The least key.
-    #[serde(with = "hex")]
+    #[serde(with = "digits")]
     pub min: Vec<u8>,
     /// The greatest key.
-    #[serde(with = "hex")]
+    #[serde(with = "digits")]
     pub max: Vec<u8>,
 }
 
@@ -97,26 +97,16 @@ impl KeyRange {
 }
 
 /// Bytes as hexadecimal digits.
-mod hex {
+mod digits {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-        let text: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&hex::encode(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if !text.len().is_multiple_of(2) {
-            return Err(D::Error::invalid_length(text.len(), &"an even number of hexadecimal digits"));
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        (text.as_bytes().chunks_exact(2))
-            .map(|pair| digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low))
-            .collect::<Option<_>>()
-            .ok_or_else(|| D::Error::custom("not a hexadecimal digit"))
+        hex::decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

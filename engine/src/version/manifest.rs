@@ -111,7 +111,7 @@ impl SchemaManifest {
             id: schema.id(),
             column_ids: schema.column_ids().to_vec(),
             key: key.into_iter().map(str::to_owned).collect(),
-            arrow: hex(message.finished_data()),
+            arrow: hex::encode(message.finished_data()),
         }
     }
 
@@ -120,7 +120,7 @@ impl SchemaManifest {
     /// # Errors
     /// [`Error::Corrupt`] where the bytes are no Arrow schema, or one that no table can have.
     pub fn schema(&self, path: &str, table: &str) -> Result<Arc<TableSchema>> {
-        let bytes = unhex(&self.arrow).ok_or_else(|| {
+        let bytes = hex::decode(&self.arrow).map_err(|_| {
             let value = self.arrow.len() as u64;
             Error::corrupt(path, Damage::Field { field: "arrow", value })
         })?;
@@ -285,20 +285,4 @@ fn first_eight(bytes: &[u8]) -> [u8; 8] {
     let mut eight = [0; 8];
     eight.copy_from_slice(&bytes[..8]);
     eight
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }

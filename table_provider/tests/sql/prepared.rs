@@ -236,8 +236,8 @@ async fn values_to_insert_are_cast_to_their_columns() {
     assert_eq!(inserted, ["NULL|9001|7|0.5", "b|9002|7|2.0"]);
     let values = [ScalarValue::Null, ScalarValue::Int64(Some(1)), ScalarValue::Int64(Some(1 << 40)), ScalarValue::Null];
     query(&fixture.context, &prepared, &values).await.unwrap_err();
-    let dated = "INSERT INTO t SELECT $1, k + 9000, n, f FROM t WHERE k = $2 + 0.5";
-    let prepared = prepare(&fixture.context, dated).await.unwrap();
+    let of_query = "INSERT INTO t SELECT $1, k + 9000, n, f FROM t WHERE k = $2 + 0.5";
+    let prepared = prepare(&fixture.context, of_query).await.unwrap();
     let values = [ScalarValue::Utf8View(Some("c".to_owned())), ScalarValue::Float64(Some(2.5))];
     assert_eq!(text(&query(&fixture.context, &prepared, &values).await.unwrap()), ["1"], "not cast to a key");
 }

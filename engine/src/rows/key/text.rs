@@ -2,8 +2,6 @@
 //!
 //! In: one encoded key. Out: text for error messages, never an error: bytes that are no key are shown as bytes.
 
-use std::fmt::Write;
-
 use arrow::array::{Array, ArrayRef, AsArray, make_array};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -21,10 +19,10 @@ impl KeyCodec {
         let mut keys = Keys::new(None);
         keys.push(key);
         let Ok(columns) = self.decode(&keys) else {
-            return hex(key);
+            return digits(key);
         };
         match columns.iter().map(value).collect::<Result<Vec<_>, _>>() {
-            Err(_) => hex(key),
+            Err(_) => digits(key),
             Ok(values) if values.len() == 1 => values.concat(),
             Ok(values) => format!("({})", values.join(", ")),
         }
@@ -65,14 +63,7 @@ fn shown(text: &str) -> String {
     shown
 }
 
-fn hex(key: &[u8]) -> String {
-    let mut text = String::from("0x");
-    for byte in key.iter().take(SHOWN_CHARS_MAX / 2) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    if key.len() > SHOWN_CHARS_MAX / 2 {
-        text.push('…');
-    }
-    text
+fn digits(key: &[u8]) -> String {
+    let shown = &key[..key.len().min(SHOWN_CHARS_MAX / 2)];
+    format!("0x{}{}", hex::encode(shown), if shown.len() < key.len() { "…" } else { "" })
 }
