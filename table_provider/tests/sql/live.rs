@@ -136,12 +136,15 @@ async fn the_best_rows_found_so_far_spare_the_rest_of_masked_runs() {
     fixture.flush();
     // For all that is known the condition leaves few rows, so the order is made, and not read.
     let sql = "SELECT k, n FROM t WHERE n >= 0 ORDER BY k DESC LIMIT 5";
-    let plan = analyze(&fixture.context, sql).await;
+    // Of two partitions one may be far ahead before the other has anything to tell.
+    let one = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    one.register_table("t", Arc::new(RustlingTable::new(fixture.database.clone(), "t").unwrap())).unwrap();
+    let plan = analyze(&one, sql).await;
     let scan = plan.lines().find(|line| line.contains("rustling=masked runs")).unwrap();
-    // Each of two partitions opens its first file, and perhaps the next one meanwhile.
+    // The first file is opened, and perhaps the next one meanwhile.
     let opened = scan.split_once("files_ranges_pruned_statistics=10 total → ").unwrap().1;
     let opened: u64 = opened.split_once(' ').unwrap().0.parse().unwrap();
-    assert!(opened <= 6, "{plan}");
+    assert!(opened <= 3, "{plan}");
     fixture.check(sql).await;
 }
 
