@@ -223,7 +223,7 @@ pub(crate) struct InsertArgs {
 /// `get` and `delete`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeyArgs {
-    /// The key; with --table, one value for each key column, in the order of the key
+    /// The key; with --table, one value for each key column, in the order of the key, bytes in hexadecimal
     #[arg(required = true, allow_negative_numbers = true)]
     pub(crate) key: Vec<String>,
     /// The table [default: kv]

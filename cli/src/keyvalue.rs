@@ -1,7 +1,7 @@
 //! `insert`, `get`, `delete`: single rows, of the key-value table or of any other.
 //!
 //! Invariants: values are read as the same text in a CSV file is, so that what is inserted here equals what is loaded;
-//! nothing is rounded. Bytes in JSON are hexadecimal, as `get` prints them.
+//! nothing is rounded. Bytes, in JSON and in keys, are hexadecimal, as `get` prints them.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -106,8 +106,10 @@ fn key_of<'a>(db: &Db, args: &'a KeyArgs) -> Outcome<(&'a str, RecordBatch)> {
         let (names, found) = (names.join(", "), args.key.len());
         return Err(Failure::Usage(format!("the key of table `{table}` is ({names}), not {found} values")));
     }
-    let texts: Vec<&str> = args.key.iter().map(String::as_str).collect();
-    Ok((table, parse_record(schema.key_schema(), &texts)?))
+    let key_schema = schema.key_schema();
+    let columns = key_schema.fields().iter().zip(&args.key).map(|(field, text)| read_value(field, text));
+    let columns = columns.collect::<Outcome<Vec<_>>>()?;
+    Ok((table, RecordBatch::try_new(key_schema, columns)?))
 }
 
 fn key_value_schema() -> SchemaRef {

@@ -148,9 +148,10 @@ def rate_and_latency(summary, table, kind, peer, lines, step):
 def singles(summary, peer, lines):
     rate_and_latency(summary, "w6", "one writer", peer, lines, "w6")
     rate_and_latency(summary, "w6", "64 writers", peer, lines, "w6x64")
-    for figure in lines.figures("w6"):
-        if "cpu_s" in figure:
-            summary.put("w6", "CPU a row", peer, figure["cpu_s"] * 1e6 / figure["ops"])
+    for column, step in (("CPU a row", "w6"), ("CPU a row of 64 writers", "w6x64")):
+        for figure in lines.figures(step):
+            if "cpu_s" in figure:
+                summary.put("w6", column, peer, figure["cpu_s"] * 1e6 / figure["ops"])
     syncs(summary, "w6", peer, lines)
 
 

@@ -119,6 +119,7 @@ TABLES = [
             *latencies("one writer", "1/s"),
             Column("CPU a row", "us"),
             *latencies("64 writers", "1/s"),
+            Column("CPU a row of 64 writers", "us"),
             SYNC,
         ),
     ),

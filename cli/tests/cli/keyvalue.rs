@@ -86,6 +86,18 @@ fn bytes_are_hexadecimal() {
     insta::assert_snapshot!(bad, @"error: column `bytes`: `abc` is not bytes in hexadecimal, two digits for each");
 }
 
+/// A row is found by what it was inserted as, and printed as.
+#[test]
+fn keys_of_bytes_are_hexadecimal_too() {
+    let folder = Folder::new();
+    folder.ok(&["sql", "CREATE TABLE b (bytes BYTEA, part INT, n INT, PRIMARY KEY (bytes, part))"]);
+    folder.ok(&["insert", "--table", "b", r#"{"bytes": "00fF", "part": 1, "n": 2}"#]);
+    assert_eq!(folder.ok(&["get", "--table", "b", "00ff", "1"]), "{\"bytes\":\"00ff\",\"part\":1,\"n\":2}\n");
+    let bad = folder.failed(&["get", "--table", "b", "key", "1"]);
+    insta::assert_snapshot!(bad, @"error: column `bytes`: `key` is not bytes in hexadecimal, two digits for each");
+    assert_eq!(folder.run(&["delete", "--table", "b", "00FF", "1"]).stderr, "deleted 1 row\n");
+}
+
 #[test]
 fn a_table_that_is_named_makes_no_database() {
     let folder = Folder::new();
