@@ -2,14 +2,16 @@
 
 `python3 benches/peers/run.py [--quick]`; README.md beside this file says what is measured and lists the options.
 In: nothing but the checkout. Out: JSON lines in `target/peers/results.jsonl`, `RESULTS.md` and plots. Exit code 1 when
-an answer was wrong.
+an answer was wrong, 3 when a process of rustling-db did not end well.
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
+
+if sys.version_info < (3, 11):
+    sys.exit(f"this is Python {sys.version.split()[0]}; run it with 3.11 or a newer one")
 
 # No compiled files in the source tree.
 sys.dont_write_bytecode = True
@@ -52,14 +54,13 @@ def parse():
     for name, value in (QUICK if arguments.quick else FULL).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
-    left_out = arguments.only or arguments.workloads or arguments.without_rustling
-    arguments.partial = bool(arguments.quick or left_out or arguments.scale != FULL["scale"])
+    left_out = arguments.only or arguments.workloads or arguments.without_rustling or arguments.data
+    differs = any(getattr(arguments, name) != value for name, value in FULL.items())
+    arguments.partial = bool(left_out or differs)
+    # What leaves something out does not write over the committed results, nor does a report of parts.
+    whole = not arguments.partial and not arguments.report
+    arguments.out = arguments.out or (environment.HERE if whole else arguments.work)
     return arguments
-
-
-def folder_for(arguments, partial):
-    """Where the report goes: what leaves something out does not write over the committed results."""
-    return arguments.out or (arguments.work if partial else environment.HERE)
 
 
 def main():
@@ -69,22 +70,22 @@ def main():
     environment.enter(arguments.work, log)
 
     # Only now there is what these import.
-    from peerbench import report, session
+    from peerbench import plan, report, session
 
     if arguments.report:
-        with open(arguments.report[0]) as lines:
-            partial = json.loads(lines.readline())["partial"] and len(arguments.report) == 1
-        report.write(arguments.report, folder_for(arguments, partial))
+        report.write(arguments.report, arguments.out)
+        log(f"wrote {arguments.out / 'RESULTS.md'}")
         return 0
-    if not arguments.without_rustling and not arguments.driver:
+    run = session.Session(arguments, log)
+    if plan.OURS in run.peers and not arguments.driver:
         arguments.driver = environment.build_driver(log)
-    results, wrong = session.Session(arguments, log).run()
-    out = folder_for(arguments, arguments.partial)
-    report.write([results], out)
-    log(f"wrote {out / 'RESULTS.md'}")
-    for problem in wrong:
+    run.run()
+    report.write([run.results], arguments.out)
+    log(f"wrote {arguments.out / 'RESULTS.md'}")
+    for problem in run.wrong:
         log(f"WRONG: {problem}")
-    return 1 if wrong else 0
+    ours = [why for (peer, _, _), why in run.ended.items() if peer == plan.OURS]
+    return 1 if run.wrong else 3 if ours else 0
 
 
 if __name__ == "__main__":

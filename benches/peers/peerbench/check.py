@@ -8,10 +8,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from peerbench.lineitem import plain_answer
+from peerbench.lineitem import QUERIES, plain_answer
 from peerbench.oracle import STATE_OF_LABEL
 from peerbench.ycsb import Model
 
+# Steps that change rows or wait; what follows them answers for them.
+UNANSWERABLE = ("load", "load_shuffled", "drain", "rest", "w2a", "w2b", "w7", "ycsb_load")
 ABSOLUTE, RELATIVE = Decimal("1.5e-6"), Decimal("1e-12")
 
 
@@ -43,8 +45,8 @@ class Checker:
         self.digests = np.load(folder / "expected.npz") if (folder / "expected.npz").exists() else {}
         self.model = Model(folder / "ycsb")
 
-    def problems(self, lines):
-        """What is wrong with the answers among the lines of one process."""
+    def problems(self, lines, steps):
+        """What is wrong with the answers among the lines of one process, which was to do these steps."""
         answers = [line for line in lines if line["kind"] == "answer"]
         of_ycsb = {line["step"].removeprefix("ycsb_"): line for line in answers if line["step"].startswith("ycsb_")}
         others = [line for line in answers if not line["step"].startswith("ycsb_")]
@@ -53,7 +55,7 @@ class Checker:
         for name, line in of_ycsb.items():
             if line["digest"] != right[name]:
                 found.append(f"ycsb_{name}: {line['ops']} operations read {line['digest']}, right is {right[name]}")
-        return found + missing(lines)
+        return found + missing(lines, steps)
 
     def problem(self, line):
         where = f"{line['step']} {line['label']}".strip()
@@ -67,11 +69,25 @@ class Checker:
             yield f"{where}: digest of {line['ops']} operations is {line['digest']}, right is {right}"
 
 
-def missing(lines):
-    """Steps that printed figures which go with an answer, but no answer, in a process that ended well."""
+def missing(lines, steps):
+    """Answers that a process which ended well did not give, of the steps that it did not say it cannot do."""
     if lines[-1]["outcome"] != "ok":
         return []
-    answered = {(line["step"], line["label"]) for line in lines if line["kind"] == "answer"}
-    figures = {(line["step"], line["label"]) for line in lines if line["kind"] == "figure"}
-    unanswerable = ("load", "load_shuffled", "drain", "rest", "w2a", "w2b", "w7", "ycsb_load")
-    return [f"{step} {label}: no answer" for step, label in sorted(figures - answered) if step not in unanswerable]
+    given = {}
+    for line in lines:
+        if line["kind"] == "answer":
+            given.setdefault((line["step"], line["label"]), set()).add(line.get("query", "digest"))
+    skipped = {line["step"] for line in lines if line["kind"] == "skip"}
+    wanted = [step.partition("=")[::2] for step in steps.split(",")]
+    return [
+        f"{step} {label}: no answer to {', '.join(sorted(absent))}"
+        for step, label in wanted
+        if step not in skipped and (absent := expected(step) - given.get((step, label), set()))
+    ]
+
+
+def expected(step):
+    """Which answers a step gives."""
+    if step in ("check", "w3", "w3cold"):
+        return set(QUERIES)
+    return set() if step in UNANSWERABLE else {"digest"}

@@ -33,10 +33,16 @@ def read(paths):
         summary.tables.append(table)
     for (_, peer, _), some in groups.items():
         repetition(summary, peer, some)
-    summary.run["repetitions"] = sorted(Counter(peer for _, peer, _ in groups).values())
+    summary.run["repetitions"] = Counter(peer for (_, peer, _), some in groups.items() if is_whole(some))
     summary.run["parts"] = len(files)
     summary.run["dates"] = sorted({lines[0]["date"] for lines in files})
+    summary.run["revisions"] = sorted({lines[0]["revision"] for lines in files if OURS in lines[0]["peers"]})
     return summary
+
+
+def is_whole(lines):
+    """Whether these are lines of a repetition, and not only of growth at some scale."""
+    return any(not line["sequence"].startswith("growth") for line in lines)
 
 
 def take(summary, line):
@@ -97,6 +103,8 @@ def repetition(summary, peer, lines):
         if name == "sustained":
             sustained(summary, peer, some)
             memory(summary, peer, some, "w2b")
+            if ("w2b", peer) in summary.partial:
+                summary.partial["w8 w2b", peer] = summary.partial["w2b", peer]
         if name.startswith("growth"):
             growth(summary, peer, some, name)
         if name == usual:
@@ -201,7 +209,13 @@ def drained_rate(lines, step, batches):
 
 def note_partial(summary, table, peer, batches, count):
     if len(batches) < count:
-        summary.partial[table, peer] = f"{len(batches)} of {count} batches"
+        summary.partial.setdefault((table, peer), []).append((len(batches), count))
+
+
+def cpu_of(lines, *steps):
+    """Processor time of steps, in microseconds for each row that they upserted."""
+    figures = [figure for step in steps for figure in lines.figures(step)]
+    return sum(figure["cpu_s"] for figure in figures) * 1e6 / sum(figure.get("rows", 0) for figure in figures)
 
 
 def burst(summary, peer, lines):
@@ -211,6 +225,11 @@ def burst(summary, peer, lines):
         summary.put("w2a", "drained", peer, drained_rate(lines, "w2a", batches))
         summary.put("w2a", "worst batch", peer, max(batch["value"] for batch in batches))
         summary.put("w2a", "drain", peer, lines.value("drain", "seconds"))
+        cpu = cpu_of(lines, "w2a", "drain")
+        summary.put("w2a", "CPU a row, drained", peer, cpu)
+        if any(line["step"] == "rest" for line in lines.lines if line["kind"] in ("figure", "skip")):
+            summary.put("w2a", "CPU a row, at rest", peer, cpu_of(lines, "w2a", "drain", "rest"))
+            summary.put("w2a", "until at rest", peer, lines.value("rest", "seconds"))
         note_partial(summary, "w2a", peer, batches, summary.data["burst"])
 
 
@@ -223,20 +242,17 @@ def sustained(summary, peer, lines):
     summary.batches.setdefault(peer, [rate([batch]) for batch in batches])
     note_partial(summary, "w2b", peer, batches, count)
     half, quarter = count // 2, count // 4
-    if len(batches) <= half:
-        # The second half was not reached: what there is stands for it.
-        summary.put("w2b", "second half", peer, rate(batches))
+    # Where the second half was not reached, what there is stands for it; row names say so.
+    summary.put("w2b", "second half", peer, rate(batches[half:] or batches))
+    if len(batches) < count:
         return
-    counted = batches[half:]
-    seconds = sorted(batch["value"] for batch in counted)
-    summary.put("w2b", "second half", peer, rate(counted))
+    seconds = sorted(batch["value"] for batch in batches)
     summary.put("w2b", "all, drained", peer, drained_rate(lines, "w2b", batches))
     summary.put("w2b", "p99 batch", peer, seconds[len(seconds) * 99 // 100])
     summary.put("w2b", "worst batch", peer, seconds[-1])
-    if len(batches) == count:
-        last, third, first = rate(batches[-quarter:]), rate(batches[half : half + quarter]), rate(batches[:quarter])
-        summary.put("w2b", "last quarter / third", peer, last / third)
-        summary.put("w2b", "last quarter / first", peer, last / first)
+    last, third, first = rate(batches[-quarter:]), rate(batches[half : half + quarter]), rate(batches[:quarter])
+    summary.put("w2b", "last quarter / third", peer, last / third)
+    summary.put("w2b", "last quarter / first", peer, last / first)
 
 
 def deletes(summary, peer, lines):
@@ -248,11 +264,8 @@ def deletes(summary, peer, lines):
 
 
 def growth(summary, peer, lines, name):
-    batches = lines.figures("w2a")
-    if batches:
-        cpu = sum(figure["cpu_s"] for figure in batches + lines.figures("drain"))
-        rows = sum(batch["rows"] for batch in batches)
-        summary.put("w9", rows_of(name), peer, cpu * 1e6 / rows)
+    if lines.figures("w2a"):
+        summary.put("w9", rows_of(name), peer, cpu_of(lines, "w2a", "drain"))
 
 
 def ycsb(summary, peer, lines):

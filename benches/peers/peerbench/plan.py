@@ -85,7 +85,7 @@ MAIN = [
 ]
 SUSTAINED = [Process((), "load"), Process(("W2b", "W3", "W8"), "w2b,drain,w3=after_w2b")]
 SHUFFLED = [Process(("W1",), "load_shuffled,check=loaded")]
-GROWTH = [Process((), "load"), Process(("W2a", "W9"), "w2a,drain,check=after_w2a")]
+GROWTH = [Process((), "load"), Process(("W2a", "W9"), "w2a,drain,rest,check=after_w2a")]
 YCSB = [Process(("YCSB",), "ycsb_load," + ",".join(f"ycsb_{name}" for name in "abcdef"), SMALL_MEMORY_MIB)]
 
 

@@ -30,7 +30,8 @@ class Output:
 
     def __init__(self, process):
         self.process, self.lines, self.opened, self.broken = process, [], {}, ""
-        self.thread = threading.Thread(target=self.read)
+        # Nobody waits for what a driver prints when the run was interrupted.
+        self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
 
     def read(self):
@@ -50,6 +51,13 @@ def disk_mib(folder):
     return sum(sizes) * 512 / (1 << 20)
 
 
+def end(process):
+    """Ends a driver that runs, with all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def run(command, folder, errors, cap, environment):
     """Runs a driver over the database in `folder`; standard error goes to the file `errors`."""
     started, peaks, outcome = monotonic(), {}, "ok"
@@ -58,14 +66,17 @@ def run(command, folder, errors, cap, environment):
             command, stdout=subprocess.PIPE, stderr=error_file, text=True, env=environment, start_new_session=True
         )
         output = Output(process)
-        while process.poll() is None:
-            for name, size in memory_of(process.pid).items():
-                peaks[name] = max(size, peaks.get(name, 0))
-            if monotonic() - started > cap:
-                outcome = "cut off"
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            sleep(SAMPLE_SECONDS)
+        try:
+            while process.poll() is None:
+                for name, size in memory_of(process.pid).items():
+                    peaks[name] = max(size, peaks.get(name, 0))
+                if monotonic() - started > cap:
+                    outcome = "cut off"
+                    end(process)
+                sleep(SAMPLE_SECONDS)
+        finally:
+            # It has a session of its own, so that an interrupt does not reach it.
+            end(process)
         output.thread.join()
     why = ""
     if outcome == "ok" and (process.returncode != 0 or output.broken):

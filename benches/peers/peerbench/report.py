@@ -67,21 +67,32 @@ def head(summary):
     wrong = "".join(f"\n- WRONG: {text}" for text in summary.wrong)
     right = "Every answer was compared with the right one, and all were right."
     checked = f"Some answers were wrong:\n{wrong}" if wrong else right
-    fewest, most = run["repetitions"][0], run["repetitions"][-1]
-    count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-    several = f"Medians of {count} repetitions, in parentheses the range."
-    repeated = several if most > 1 else "One repetition: no spread is known."
     parts = f", in {run['parts']} parts of some peers each" if run["parts"] > 1 else ""
     dates = " and ".join(dict.fromkeys([run["dates"][0], run["dates"][-1]]))
+    revisions = f" rustling is that of {', '.join(run['revisions'])}." if run["revisions"] else ""
     return (
         "# rustling-db beside its peers\n\n"
-        f"Written by `benches/peers/run.py` on {dates}{parts}; README.md beside it says what each workload is.\n"
+        f"Written by `benches/peers/run.py` on {dates}{parts}; README.md beside it says what each workload is."
+        f"{revisions}\n"
         f"TPC-H scale factor {run['scale']:g}: {data['rows']:,} rows; batches of {data['batch_rows']:,}, "
-        f"{data['burst']} in the burst, {data['batches']} sustained. {repeated} "
+        f"{data['burst']} in the burst, {data['batches']} sustained. {repeated(run)} "
         f"A loop stops after {run['budget']:g} s, a process after {run['cap']:g} s.\n"
         "Behind a figure: how many times as good rustling is; in bold, below 1, where the peer is better.\n"
         f"{checked}\n\n| | |\n|---|---|\n{machine}"
     )
+
+
+def repeated(run):
+    """How many repetitions there were of which peers."""
+    peers_of = {}
+    for peer, count in run["repetitions"].items():
+        peers_of.setdefault(count, []).append(peer)
+    if set(peers_of) == {1}:
+        return "One repetition: no spread is known."
+    counts = [
+        f"{count}" if len(peers_of) == 1 else f"{count} ({', '.join(peers)})" for count, peers in peers_of.items()
+    ]
+    return f"Medians of {' and '.join(counts)} repetitions, in parentheses the range."
 
 
 def pictures(images):
@@ -100,18 +111,24 @@ def losses(summary):
                 if (ratio := advantage(summary, table, column, peer)) is not None and ratio < 1
             ]
             if lost:
-                of_workload = reasons.get(table.workload, {})
-                why = of_workload.get(peer, of_workload.get("any", "not explained yet"))
+                why = reason(reasons, table, peer)
                 rows.append(f"| {table.workload} | {table.title} | {peer} | {'; '.join(lost)} | {why} |")
     if OURS not in summary.run["peers"]:
         return ""
     body = "\n".join(rows) or "| - | - | - | nowhere | - |"
     return (
         "## Where we lose and why\n\n"
-        "All figures in which a peer is better, and how good rustling is beside it; "
+        "All figures with a ratio in which a peer is better, and how good rustling is beside it; "
         "`~` where the ranges of the repetitions overlap.\n\n"
         f"| workload | table | peer | figures | why |\n|---|---|---|---|---|\n{body}"
     )
+
+
+def reason(reasons, table, peer):
+    """Of a table, or else of its workload; for the peer, or else for any."""
+    sections = [reasons.get(name, {}) for name in (table.key, table.workload)]
+    found = [section[name] for section in sections for name in (peer, "any") if name in section]
+    return found[0] if found else "not explained yet"
 
 
 def overlap(summary, table, column, peer):
@@ -137,12 +154,16 @@ def tables(summary):
         for peer in peers:
             cells = (cell(summary, table, column, peer) for column in table.columns)
             lines.append(f"| {row_name(summary, table, peer)} | {' | '.join(cells)} |")
-        yield title + "\n".join(lines)
+        note = f"\n\n{table.note}" if table.note else ""
+        yield title + "\n".join(lines) + note
 
 
 def row_name(summary, table, peer):
     """A peer, with what must be known to read its row: batches it did not get to, a key that it does not have."""
-    notes = [summary.partial[table.key, peer]] if (table.key, peer) in summary.partial else []
+    notes = []
+    if reached := summary.partial.get((table.key, peer)):
+        counts = dict.fromkeys(str(end(count for count, _ in reached)) for end in (min, max))
+        notes.append(f"{' to '.join(counts)} of {reached[0][1]} batches")
     if table.workload == "W1":
         notes += {
             line["settings"]["key"] for line in summary.opened.get(peer, {}).values() if "key" in line["settings"]
@@ -175,7 +196,9 @@ def skipped(summary):
 def settings(summary):
     """Of each peer its version and settings; those that depend on the memory it was given, for each size."""
     parts = [
-        f"## Versions and settings\n\nMemory or cache: {BIG_MEMORY_MIB} MiB; in W4, W5 and YCSB {SMALL_MEMORY_MIB} MiB."
+        "## Versions and settings\n\n"
+        f"{BIG_MEMORY_MIB} MiB, in W4, W5 and YCSB {SMALL_MEMORY_MIB} MiB, is the limit of all memory of rustling, and "
+        "the size of the cache of RocksDB and SQLite. The others have no limit but their own defaults."
     ]
     for peer in summary.run["peers"]:
         opened = list(summary.opened.get(peer, {}).values())

@@ -1,6 +1,6 @@
 """One run of everything: repetitions, peers, sequences, processes; lines go to `results.jsonl` as they come.
 
-In: the arguments of `run.py`. Out: the path of the lines, and a sentence for each wrong answer.
+In: the arguments of `run.py`. Out: the lines, a sentence for each wrong answer, and which processes did not end well.
 """
 
 import datetime
@@ -12,12 +12,22 @@ import sys
 from peerbench import dataset, machine, plan, processes
 from peerbench.check import Checker
 from peerbench.driver import STORES, store_class
-from peerbench.environment import HERE
+from peerbench.environment import HERE, revision
 
 ALL_WORKLOADS = {"W1", "W2a", "W2b", "W3", "W4", "W5", "W6", "W7", "W8", "W9", "YCSB"}
 # Workloads that are as fast as the disk syncs; how fast that is, is measured right before.
 SYNCING = {"W6", "YCSB"}
 SMALL_PART, LARGE_FACTOR = 6, 10
+
+
+def kinds(peer):
+    """What work a peer does."""
+    if peer == plan.OURS:
+        return ("upsert", "ycsb")
+    try:
+        return store_class(peer).kinds
+    except ImportError as failure:
+        raise SystemExit(f"{peer} cannot be imported: {failure}; leave it out with --only, or install it") from None
 
 
 class Session:
@@ -31,6 +41,7 @@ class Session:
                 f"unknown workloads: {', '.join(sorted(unknown))}; there are {', '.join(sorted(ALL_WORKLOADS))}"
             )
         self.peers = self.choose_peers()
+        self.kinds = {peer: kinds(peer) for peer in self.peers}
         self.results = arguments.work / "results.jsonl"
         self.checkers, self.wrong, self.ended = {}, [], {}
 
@@ -43,30 +54,32 @@ class Session:
         return chosen
 
     def run(self):
+        """Makes the data, then runs everything. What the last run measured is kept beside, until the next one."""
+        scales = self.growth_scales()
+        data = self.data(None)
+        for scale in scales:
+            self.data(scale)
+        if self.results.exists():
+            self.results.replace(self.results.with_suffix(".before.jsonl"))
         self.file = open(self.results, "w")
         self.write(
             {
                 "kind": "run",
                 "date": datetime.date.today().isoformat(),
+                "revision": revision(),
                 "machine": machine.facts(self.arguments.work),
                 "peers": self.peers,
                 "partial": self.arguments.partial,
                 **{name: getattr(self.arguments, name) for name in ("scale", "quick", "repeat", "budget", "cap")},
             }
         )
-        scales = self.growth_scales()
-        data = self.data(None)
-        for scale in scales:
-            self.data(scale)
         self.write({"kind": "data", **json.loads((data / "meta.json").read_text())})
         for repetition in range(1, self.arguments.repeat + 1):
             for peer in self.peers:
                 self.log(f"repetition {repetition} of {self.arguments.repeat}: {peer}")
-                kinds = ("upsert", "ycsb") if peer == plan.OURS else store_class(peer).kinds
-                for name, steps, scale in plan.sequences(self.workloads, kinds, scales):
+                for name, steps, scale in plan.sequences(self.workloads, self.kinds[peer], scales):
                     self.sequence(peer, repetition, name, steps, scale)
         self.file.close()
-        return self.results, self.wrong
 
     def write(self, line):
         self.file.write(json.dumps(line) + "\n")
@@ -98,6 +111,12 @@ class Session:
         database = self.arguments.work / "databases" / f"{peer}-{name}"
         shutil.rmtree(database, ignore_errors=True)
         database.mkdir(parents=True)
+        try:
+            self.processes(peer, repetition, name, steps, data, database)
+        finally:
+            shutil.rmtree(database, ignore_errors=True)
+
+    def processes(self, peer, repetition, name, steps, data, database):
         for index, process in enumerate(steps):
             context = {"peer": peer, "repetition": repetition, "sequence": name, "steps": process.steps}
             context["memory_mib"] = process.memory_mib
@@ -115,7 +134,6 @@ class Session:
                 self.ended[peer, name, index] = outcome
                 if process.changes():
                     break
-        shutil.rmtree(database, ignore_errors=True)
 
     def process(self, process, data, database, context):
         peer = context["peer"]
@@ -148,7 +166,7 @@ class Session:
         self.log(
             f"  {context['sequence']}: {process.steps} - {last['outcome']} in {last['seconds']:.1f} s {last['why']}"
         )
-        for problem in self.checkers[data].problems(lines):
+        for problem in self.checkers[data].problems(lines, process.steps):
             self.wrong.append(f"{peer}, {context['sequence']}, {problem}")
             self.write({"kind": "wrong", **context, "problem": problem})
             self.log(f"  WRONG: {problem}")

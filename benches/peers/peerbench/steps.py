@@ -118,7 +118,7 @@ def drain(run):
 def rest(run):
     with Clock() as clock:
         run.store.rest()
-    run.figure("seconds", clock.seconds, "s")
+    run.figure("seconds", clock.seconds, "s", cpu_s=clock.cpu)
 
 
 def scans(run):

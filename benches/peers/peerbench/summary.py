@@ -25,6 +25,8 @@ class Table:
     workload: str
     title: str
     columns: tuple
+    # What must be known to read it.
+    note: str = ""
 
 
 SYNC = Column("bare append and fdatasync", "1/s", NEITHER)
@@ -45,7 +47,11 @@ def memory(key, title):
         Column("peak RssFile", "MiB", NEITHER),
         Column("VmHWM", "MiB"),
     )
-    return Table(key, "W8", title, columns)
+    note = (
+        "rustling has a limit for all its memory, RocksDB and SQLite a size of their cache; the others are told of "
+        "none. RocksDB's process also holds what adds up its rows for the scans."
+    )
+    return Table(key, "W8", title, columns, note)
 
 
 TABLES = [
@@ -70,7 +76,14 @@ TABLES = [
             Column("drained", "rows/s", MORE),
             Column("worst batch", "s"),
             Column("drain", "s", NEITHER),
+            Column("CPU a row, drained", "us"),
+            Column("until at rest", "s", NEITHER),
+            Column("CPU a row, at rest", "us"),
         ),
+        "Drained is what makes the changes part of the store's files, as its settings below say: less than all its "
+        "compactions here and with RocksDB, all of them with ClickHouse and Lance. At rest is when nothing goes on any "
+        "more, and what `until at rest` says comes on top; here that waits until the database is idle, and five "
+        "seconds of it are the wait until that is certain.",
     ),
     Table(
         "w2b",
@@ -81,9 +94,10 @@ TABLES = [
             Column("all, drained", "rows/s", MORE),
             Column("p99 batch", "s"),
             Column("worst batch", "s"),
-            Column("last quarter / third", "", NEITHER),
-            Column("last quarter / first", "", NEITHER),
+            Column("last quarter / third", "", MORE),
+            Column("last quarter / first", "", MORE),
         ),
+        "Batches are read between the clocks, while background work goes on. Percentiles are of all 200.",
     ),
     scans("w3 after_w2a", "Scans right after the burst"),
     scans("w3 at_rest", "Scans after the burst, drained and at rest"),
@@ -101,6 +115,8 @@ TABLES = [
             Column("many in a call", "1/s", MORE),
             Column("prepared SELECT", "1/s", MORE),
         ),
+        "The keys of `many in a call` and of `prepared SELECT` are such as `uniform` asked for before, as far as a "
+        "peer came in its time: here their rows are kept, elsewhere their blocks are.",
     ),
     Table(
         "w4 latency",
@@ -122,6 +138,8 @@ TABLES = [
             Column("CPU a row of 64 writers", "us"),
             SYNC,
         ),
+        "The bare loop makes its file longer with each append. The log here overwrites zeros that were put there "
+        "before, RocksDB's an older log, and a sync has less to do for that: so both can be faster than the loop.",
     ),
     Table(
         "w7",
@@ -161,6 +179,7 @@ class Summary:
     data: dict = field(default_factory=dict)
     tables: list = field(default_factory=list)
     values: dict = field(default_factory=lambda: defaultdict(list))
+    # By table and peer: batches that were reached, and that there are, of each repetition that was cut off.
     partial: dict = field(default_factory=dict)
     opened: dict = field(default_factory=dict)
     batches: dict = field(default_factory=dict)
