@@ -106,7 +106,9 @@ class RocksDict(Store):
         return options
 
     def open(self):
-        self.database = Rdict(str(self.folder / "rocks"), self.options())
+        # A database that is there brings its column family's options out of a file, which has neither cache nor filter.
+        options = self.options()
+        self.database = Rdict(str(self.folder / "rocks"), options, column_families={"default": options})
         self.synced, self.unlogged = WriteOptions(), WriteOptions()
         self.synced.sync = True
         self.unlogged.disable_wal = True
