@@ -4,10 +4,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use rustling_db::Db;
 use rustling_db::arrow::util::pretty::print_batches;
-use rustling_db::engine::load::sink::OnConflict;
-use rustling_db::import::CsvLoad;
+use rustling_db::{CsvLoad, Db, OnConflict};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;

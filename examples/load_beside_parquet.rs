@@ -23,8 +23,7 @@ use rustling_db::datafusion::config::TableParquetOptions;
 use rustling_db::datafusion::dataframe::DataFrameWriteOptions;
 use rustling_db::datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use rustling_db::etl::schema_text;
-use rustling_db::import::CsvLoad;
-use rustling_db::{Db, DbOptions};
+use rustling_db::{CsvLoad, Db, DbOptions};
 use tpchgen::csv::LineItemCsv;
 use tpchgen::generators::LineItemGenerator;
 

@@ -23,9 +23,8 @@ use rustling_db::datafusion::prelude::{ParquetReadOptions, SessionConfig, Sessio
 use rustling_db::engine::disk::path::{self, RunFile};
 use rustling_db::engine::report::TableReport;
 use rustling_db::etl::schema_text;
-use rustling_db::import::CsvLoad;
 use rustling_db::table_provider::shown::with_types;
-use rustling_db::{Db, DbOptions};
+use rustling_db::{CsvLoad, Db, DbOptions};
 use tpchgen::csv::LineItemCsv;
 use tpchgen::generators::LineItemGenerator;
 

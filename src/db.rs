@@ -1,8 +1,9 @@
 //! The database as a user sees it: tables, writes, SQL, files.
 //!
-//! In: calls from any thread. Methods without `async` block and must not be called from inside a runtime; those for
-//! SQL, writes and backups have an async twin. Of the others those that run SQL (`run`, `export`) are called from a
-//! thread that is no part of a runtime, the rest by `spawn_blocking`.
+//! In: calls from any thread. Methods without `async` block, and are not for the worker threads of a runtime: those for
+//! SQL, writes and backups have an async twin, to be called in one of Tokio; the others are called by its
+//! `spawn_blocking`, but for those that run SQL (`sql`, `run`, `export`), which take a thread that is no part of a
+//! runtime, not even one of those.
 //! Invariants: every statement shows one snapshot of all tables.
 
 use std::path::{Path, PathBuf};
@@ -141,7 +142,8 @@ impl Db {
         Ok(Arc::new(self.catalog.table(name)?))
     }
 
-    /// All tables as they are now; what it shows never changes.
+    /// All tables as they are now; what it shows never changes. One that keeps much from being given back may say that it
+    /// is too old instead ([`rustling_engine::error::Error::SnapshotTooOld`]).
     pub fn snapshot(&self) -> Snapshot {
         self.engine.snapshot()
     }
@@ -178,13 +180,14 @@ impl Db {
         Ok(self.engine.write(batch)?)
     }
 
-    /// As [`Db::write`], without blocking a thread of the caller's runtime while the log is synced.
+    /// As [`Db::write`], without blocking a thread of the caller's runtime, which is one of Tokio, while the log is synced.
     ///
     /// # Errors
     /// As [`Db::write`].
-    pub async fn write_async(&self, batch: WriteBatch) -> Result<SeqNo> {
+    pub async fn write_async(&self, batch: &WriteBatch) -> Result<SeqNo> {
         let (done, answer) = tokio::sync::oneshot::channel();
-        let engine = self.engine.clone();
+        // Its rows are shared, and not copied.
+        let (engine, batch) = (self.engine.clone(), batch.clone());
         let queued = tokio::task::spawn_blocking(move || {
             engine.write_then(&batch, Box::new(move |result| drop(done.send(result))))
         });
@@ -306,7 +309,7 @@ impl Db {
         Ok(self.engine.load(table, source, options)?)
     }
 
-    /// Writes the rows of a query to a Parquet file.
+    /// Writes the rows of a query to a Parquet file; of several statements those of the last one, once the others have run.
     ///
     /// # Errors
     /// As [`Db::sql`]; the system's. The file is complete, or as it was before.
@@ -344,7 +347,8 @@ impl Db {
         self.engine.report()
     }
 
-    /// Closes the database. Nothing that was acknowledged is lost without; the next opening is just longer.
+    /// Closes the database, for everybody who has it: calls that write say so from then on. Nothing that was acknowledged
+    /// is lost without; the next opening is just longer.
     ///
     /// # Errors
     /// The system's. The database is closed all the same.

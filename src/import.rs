@@ -54,10 +54,10 @@ pub fn load_csv(
     on_start: Box<OnStart<'_>>,
 ) -> Result<LoadReport> {
     // Not the snapshot: it would keep what is in memory now as long as the load goes on.
-    let existing = engine.snapshot().table(table).ok().map(|snapshot| snapshot.schema().clone());
+    let existing = engine.snapshot().table(table).ok().map(|found| (found.table().id, found.schema().clone()));
     let threads = engine.options().threads;
     let schema = match &existing {
-        Some(found) => {
+        Some((_, found)) => {
             check_agrees(table, found, load)?;
             Some(found.user().clone())
         }
@@ -80,11 +80,15 @@ pub fn load_csv(
     }
     let mut source = CsvSource::open(files, options)?;
     on_start(source.progress());
-    let options =
-        LoadOptions { on_conflict: load.on_conflict, cancel: load.cancel.clone(), rows_taken: load.rows_taken.clone() };
-    match existing {
+    let options = LoadOptions {
+        on_conflict: load.on_conflict,
+        table: existing.map(|(id, _)| id),
+        cancel: load.cancel.clone(),
+        rows_taken: load.rows_taken.clone(),
+    };
+    match options.table {
         Some(_) => Ok(engine.load(table, &mut source, &options)?),
-        None => load_new(engine, (table, &key), &mut source, &options),
+        None => load_new(engine, (table, &key), &mut source, options),
     }
 }
 
@@ -93,10 +97,10 @@ fn load_new(
     engine: &Database,
     (table, key): (&str, &[&str]),
     source: &mut dyn BatchSource,
-    options: &LoadOptions,
+    options: LoadOptions,
 ) -> Result<LoadReport> {
     let made = engine.create_table(table, &source.schema(), key)?;
-    let loaded = engine.load(table, source, options);
+    let loaded = engine.load(table, source, &LoadOptions { table: Some(made), ..options });
     if loaded.is_err() {
         // Why the load failed says more than why an empty table stays.
         let _ = engine.drop_empty_table(made);
@@ -174,7 +178,7 @@ mod tests {
             let db = Database::open(Arc::new(MemoryDisk::new()), Options::default()).unwrap();
             let stays = meanwhile.is_some();
             let mut source = Failing { db: &db, meanwhile };
-            let failed = load_new(&db, ("t", &["k"]), &mut source, &LoadOptions::default()).unwrap_err();
+            let failed = load_new(&db, ("t", &["k"]), &mut source, LoadOptions::default()).unwrap_err();
             assert!(matches!(failed, Error::Engine(EngineError::Cancelled)), "{failed}");
             let tables = db.snapshot().table_names();
             assert_eq!(tables, if stays { vec!["t"] } else { Vec::new() });

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rustling_db::WriteBatch;
 use rustling_db::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use rustling_db::engine::load::run::LoadOptions;
-use rustling_db::engine::read::key_range::KeyOrder;
 use rustling_db::engine::read::snapshot::TableSnapshot;
 use rustling_db::engine::sst::counts::ReadCounts;
+use rustling_db::{KeyOrder, WriteBatch};
 
 use crate::data;
 

@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use rustling_db::OnConflict;
 use rustling_db::arrow::datatypes::Schema;
-use rustling_db::engine::load::sink::OnConflict;
 use rustling_db::etl::csv::dialect::Dialect;
 use rustling_db::etl::schema_text;
 
@@ -47,7 +47,7 @@ const INSERT_EXAMPLES: &str = "\
 Examples:
   rustling insert greeting hello
   rustling insert --replace greeting 'good morning'
-  rustling insert --table trades '{\"id\": 1, \"symbol\": \"AAPL\", \"price\": 180.25}'
+  rustling insert --table trades '{\"id\": 5, \"symbol\": \"TSLA\", \"price\": 177.90}'
 
 Without --table, KEY and VALUE go into the table `kv` (columns `key text` and `value text`), made when it is needed.
 With --table, each argument is one JSON object; columns that it does not name are NULL. All rows are written or none.";
@@ -77,7 +77,7 @@ pub(crate) struct Args {
 /// Options of every command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
-    /// Folder of the database; `load`, `insert` and `sql` create it
+    /// Folder of the database; `load` of a new table, `insert` without --table, `sql` and `restore` create it
     #[arg(long, global = true, env = "RUSTLING_DB", value_name = "DIR", default_value = "./rustling-data")]
     pub(crate) db: PathBuf,
     /// Memory to use, such as 256MiB or 1GB [default: half of the machine's or the container's]
@@ -215,8 +215,8 @@ pub(crate) struct InsertArgs {
     /// The table [default: kv]
     #[arg(long)]
     pub(crate) table: Option<String>,
-    /// Replace the rows of keys that are there already instead of refusing
-    #[arg(long)]
+    /// Replace the rows of keys that are there already instead of refusing (an upsert)
+    #[arg(long, visible_alias = "upsert")]
     pub(crate) replace: bool,
 }
 

@@ -13,8 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustling_db::engine::error::Error as EngineError;
 use rustling_db::etl::csv::dialect::Dialect;
 use rustling_db::etl::csv::source::Progress;
-use rustling_db::import::CsvLoad;
-use rustling_db::{Db, Error};
+use rustling_db::{CsvLoad, Db, Error};
 
 use crate::args::{Conflict, Global, LoadArgs};
 use crate::failure::{Failure, Outcome, say};

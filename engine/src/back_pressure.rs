@@ -2,7 +2,8 @@
 //!
 //! In: the bytes that somebody is about to write. Out: memory for them, when there is some.
 //! Invariants: what is waited for is under way; where nothing is that could give memory back, who waits is told why.
-//! Every wait is counted, with its reason.
+//! Who waits is in a line, which nobody passes: a large batch has its turn beside any number of small ones. Every wait is
+//! counted, with its reason.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -23,13 +24,14 @@ struct Stall<'a> {
     state: &'a State,
     began: Duration,
     is_for_compaction: bool,
+    place: u64,
 }
 
 impl<'a> Stall<'a> {
     fn begin(state: &'a State, bytes: usize) -> Self {
         state.counters.stalls.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(bytes, "a writer waits for memory");
-        Self { state, began: state.disk.clock(), is_for_compaction: false }
+        Self { state, began: state.disk.clock(), is_for_compaction: false, place: locked(&state.line).join() }
     }
 
     /// Looks what is waited for.
@@ -47,6 +49,9 @@ impl<'a> Stall<'a> {
 
 impl Drop for Stall<'_> {
     fn drop(&mut self) {
+        locked(&self.state.line).leave(self.place);
+        // It may be the next one's turn.
+        self.state.progress.raise();
         count_since(self.state, self.began, &self.state.counters.stalled_micros);
     }
 }
@@ -60,14 +65,21 @@ fn count_since(state: &State, began: Duration, micros: &AtomicU64) {
 /// is memory for them. They are charged twice, for their rows and for their records in the log.
 ///
 /// # Errors
-/// [`Error::Poisoned`]; [`Error::Closed`]; [`Error::Stuck`], or why memtables cannot be flushed.
+/// [`Error::BatchTooLarge`]; [`Error::Poisoned`]; [`Error::Closed`]; [`Error::Stuck`], [`Error::LogPinned`], or why
+/// memtables cannot be flushed.
 pub fn admit(state: &State, bytes: usize) -> Result<Arc<PendingBytes>> {
+    let limit = state.options.batch_bytes_max();
+    if bytes > limit {
+        return Err(Error::BatchTooLarge { bytes, limit });
+    }
+    check_log(state)?;
     rest(state, bytes)?;
-    let mut stall = None;
+    let mut stall: Option<Stall<'_>> = None;
     loop {
         let seen = state.progress.now();
         state.check_open()?;
-        if let Some(memory) = state.reserve(2 * bytes) {
+        let is_next = locked(&state.line).is_next(stall.as_ref().map(|stall| stall.place));
+        if is_next && let Some(memory) = state.reserve(2 * bytes) {
             return Ok(Arc::new(memory));
         }
         // Closing waits for this call, and compactions, which it may wait for, have ended.
@@ -84,6 +96,53 @@ pub fn admit(state: &State, bytes: usize) -> Result<Arc<PendingBytes>> {
             flush_frozen(state)?;
         }
         state.progress.wait_at_most(seen, STALL_LOOK);
+    }
+}
+
+/// Waits until a table whose compactions are behind may get more runs, as flushes do; not where they fail, or nobody
+/// compacts in the background, nor if `is_cancelled`.
+///
+/// # Errors
+/// [`Error::Poisoned`]; [`Error::Closed`].
+pub fn await_compactions(state: &State, name: &str, is_cancelled: &dyn Fn() -> bool) -> Result<()> {
+    let began = state.disk.clock();
+    let mut has_waited = false;
+    loop {
+        let seen = state.progress.now();
+        state.check_open()?;
+        let view = state.current().view;
+        // Who is called next says best that it is not there.
+        let Ok(table) = view.named(name) else { break };
+        let waits = state.options.background && is_held(table, &state.options);
+        if !waits || state.compaction_failures.of(table.id).is_some() || state.calls.are_ending() || is_cancelled() {
+            break;
+        }
+        drop(view);
+        if !std::mem::replace(&mut has_waited, true) {
+            state.counters.stalls.fetch_add(1, Ordering::Relaxed);
+            state.counters.stalls_for_compaction.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(table = name, "a load or a delete waits for a compaction");
+        }
+        state.progress.wait_at_most(seen, STALL_LOOK);
+    }
+    if has_waited {
+        count_since(state, began, &state.counters.stalled_micros);
+    }
+    Ok(())
+}
+
+/// Refuses writes where the log has twice its bytes because the table that needs its start cannot be flushed: else it
+/// would take all space there is.
+fn check_log(state: &State) -> Result<()> {
+    let bytes = state.counters.wal_bytes.load(Ordering::Relaxed);
+    if bytes <= state.options.wal_bytes.saturating_mul(2) {
+        return Ok(());
+    }
+    let view = state.current().view;
+    let oldest = view.tables().filter_map(|table| Some((table.oldest_change()?, table))).min_by_key(|(seq, _)| *seq);
+    match oldest.and_then(|(_, table)| Some((table, failure(state, table)?))) {
+        Some((table, source)) => Err(Error::LogPinned { bytes, table: table.name.to_string(), source }),
+        None => Ok(()),
     }
 }
 

@@ -214,9 +214,9 @@ fn compact_due(state: &State, is_idle: bool) -> Result<Next> {
     })
 }
 
-/// Does a step of a compaction; whether one was done, and whether one failed.
+/// Does a step of a compaction; whether one was done, and whether one failed, now or a moment ago.
 fn compact(state: &State, effort: Effort) -> Result<(bool, bool)> {
-    let mut has_failed = false;
+    let mut has_failed = state.compaction_failures.any_waits();
     let was_done = compact_step(state, effort, &mut |id, outcome| {
         has_failed |= state.compaction_failures.note(id, outcome);
     })?;

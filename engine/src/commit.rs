@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::PoisonError;
 
@@ -15,6 +16,7 @@ use crate::id::{SeqNo, TableId};
 use crate::read::locate;
 use crate::read::snapshot::TableSnapshot;
 use crate::rows::change::{TableChanges, WriteBatch, by_table, prepare};
+use crate::rows::keys::Keys;
 use crate::seeded::{SeededFault, makes};
 use crate::state::{PendingBytes, State, Writer, locked};
 use crate::sync::atomic::Ordering;
@@ -23,7 +25,7 @@ use crate::wal::body::{manifest_body, write_changes};
 use crate::wal::log::CommitFailure;
 use crate::wal::record::{BODY_BYTES_MAX, RecordKind};
 
-/// What becomes of a batch; called once.
+/// What becomes of a batch; called once, by the thread that commits, which others wait for.
 pub type Done = Box<dyn FnOnce(Result<SeqNo>) + Send>;
 
 /// A write batch that needs only its place.
@@ -51,20 +53,23 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// Checks, keys, sorts and encodes a write batch, and checks its inserts against the tables as they are now. All of
-/// this happens outside the queue, in the caller's thread.
+/// Checks, keys, sorts and encodes a write batch, and checks its inserts against the tables as they are now; but not
+/// where a batch before it in its group changes the same table, for that decides with it. All of this happens outside
+/// the queue, in the caller's thread.
 ///
 /// # Errors
 /// Everything that can be wrong with a batch; [`Error::DuplicateKey`].
-pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes>) -> Result<Prepared> {
-    let (bytes, limit) = (batch.size_bytes(), state.options.batch_bytes_max());
-    if bytes > limit {
-        return Err(Error::BatchTooLarge { bytes, limit });
-    }
+pub fn prepare_batch(
+    state: &State,
+    batch: &WriteBatch,
+    before: &[Pending],
+    memory: Arc<PendingBytes>,
+) -> Result<Prepared> {
     let current = state.current();
+    let mut checked_at = current.visible;
     let mut parts = Vec::new();
     let mut body = Vec::new();
-    for (id, changes) in by_table(batch, |name| Ok(current.view.named(name)?.id))? {
+    for (id, changes) in by_table(batch, |name| Ok(current.view.expected(name, batch.expected(name))?.id))? {
         let Some(table) = current.view.table(id) else { continue };
         let part = prepare(table.reference(), &changes, |rows| {
             table.next_row_id.fetch_add(i64::try_from(rows).unwrap_or(i64::MAX), Ordering::Relaxed)
@@ -72,7 +77,11 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes
         if part.changes.keys.is_empty() {
             continue;
         }
-        refuse_present_now(state, &part)?;
+        if before.iter().any(|pending| pending.batch.part_of(id).is_some()) {
+            checked_at = SeqNo::NONE;
+        } else {
+            refuse_present_now(state, &part)?;
+        }
         write_changes(&mut body, &table.schema, &part)?;
         parts.push((table.name.clone(), part));
     }
@@ -80,7 +89,7 @@ pub fn prepare_batch(state: &State, batch: &WriteBatch, memory: Arc<PendingBytes
     if body.len() > limit {
         return Err(Error::BatchTooLarge { bytes: body.len(), limit });
     }
-    Ok(Prepared { parts, body, checked_at: current.visible, memory })
+    Ok(Prepared { parts, body, checked_at, memory })
 }
 
 impl Prepared {
@@ -98,6 +107,11 @@ impl Prepared {
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
+
+    /// What it changes in a table.
+    fn part_of(&self, table: TableId) -> Option<&TableChanges> {
+        self.parts.iter().map(|(_, part)| part).find(|part| part.table == table)
+    }
 }
 
 /// Refuses the first key of an insert that is there now. Looks again where flushes took what it was looking at.
@@ -106,21 +120,21 @@ fn refuse_present_now(state: &State, part: &TableChanges) -> Result<()> {
         let current = state.current();
         // The commit says that it was dropped.
         let Some(table) = current.view.table(part.table) else { return Ok(()) };
-        match refuse_present(&TableSnapshot::new(table.clone(), current.visible), part, SeqNo::NONE) {
+        match refuse_present(&TableSnapshot::new(table.clone(), current.visible), &part.absent, SeqNo::NONE) {
             Err(Error::SnapshotTooOld { .. }) => {}
             checked => return checked,
         }
     }
 }
 
-/// Refuses the first key of an insert whose newest change above `after` is a row.
-fn refuse_present(snapshot: &TableSnapshot, part: &TableChanges, after: SeqNo) -> Result<()> {
-    if part.absent.is_empty() {
+/// Refuses the first of some keys whose newest change above `after` is a row.
+fn refuse_present(snapshot: &TableSnapshot, keys: &Keys, after: SeqNo) -> Result<()> {
+    if keys.is_empty() {
         return Ok(());
     }
-    let present = locate::contains(snapshot, &part.absent, after)?;
+    let present = locate::contains(snapshot, keys, after)?;
     match present.iter().position(|present| *present) {
-        Some(index) => Err(duplicate(snapshot.table(), part.absent.get(index))),
+        Some(index) => Err(duplicate(snapshot.table(), keys.get(index))),
         None => Ok(()),
     }
 }
@@ -161,6 +175,7 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
                     writer.unannounced = None;
                 }
                 answers.extend(make_visible(state, &view, accepted));
+                state.counters.wal_bytes.store(writer.wal.size_bytes(), Ordering::Relaxed);
                 rotate_full(state, &writer);
             }
         }
@@ -168,7 +183,14 @@ pub fn commit_group(state: &State, group: Vec<Pending>) {
     drop(step);
     drop(writer);
     drop(gate);
-    answers.into_iter().for_each(|(done, answer)| done(answer));
+    answers.into_iter().for_each(|(done, answer)| answer_one(done, answer));
+}
+
+/// Tells somebody what became of a batch. Who panics over it changes nothing for the others, nor for the batch.
+fn answer_one(done: Done, answer: Result<SeqNo>) {
+    if catch_unwind(AssertUnwindSafe(|| done(answer))).is_err() {
+        tracing::error!("what a write was to call when it was durable, or refused, panicked");
+    }
 }
 
 /// Tells the log of a manifest that it could not be told of when it was committed.
@@ -187,28 +209,38 @@ fn check(state: &State, view: &View, accepted: &[(SeqNo, Pending)], batch: &Prep
         let Some(table) = view.table(part.table) else {
             return Err(Error::Dropped { table: name.to_string() });
         };
-        if !makes(SeededFault::InsertNotCheckedAgain) {
-            refuse_in_group(table, part, accepted)?;
+        if makes(SeededFault::InsertNotCheckedAgain) {
+            continue;
         }
-        if visible > batch.checked_at && !makes(SeededFault::InsertNotCheckedAgain) {
-            refuse_present(&TableSnapshot::new(table.clone(), visible), part, batch.checked_at)?;
+        let undecided = decide_in_group(table, part, accepted)?;
+        if visible > batch.checked_at {
+            let snapshot = TableSnapshot::new(table.clone(), visible);
+            refuse_present(&snapshot, undecided.as_ref().unwrap_or(&part.absent), batch.checked_at)?;
         }
     }
     Ok(())
 }
 
-/// Refuses a key of an insert that a batch before it in the group adds.
-fn refuse_in_group(table: &TableView, part: &TableChanges, accepted: &[(SeqNo, Pending)]) -> Result<()> {
+/// Refuses a key of an insert that a batch before it in the group adds. What is left are the keys that none of them
+/// changes; `None` if that is all.
+fn decide_in_group(table: &TableView, part: &TableChanges, accepted: &[(SeqNo, Pending)]) -> Result<Option<Keys>> {
+    let before: Vec<&TableChanges> =
+        accepted.iter().rev().filter_map(|(_, pending)| pending.batch.part_of(part.table)).collect();
+    if before.is_empty() {
+        return Ok(None);
+    }
+    let mut undecided = Keys::new(part.absent.width());
     for key in part.absent.iter() {
-        let newest = accepted.iter().rev().find_map(|(_, before)| {
-            let (_, before) = before.batch.parts.iter().find(|(_, before)| before.table == part.table)?;
-            before.changes.keys.position(key).ok().map(|index| !before.changes.is_deleted(index))
-        });
-        if newest == Some(true) {
-            return Err(duplicate(table, key));
+        let newest = before
+            .iter()
+            .find_map(|before| before.changes.keys.position(key).ok().map(|index| before.changes.is_deleted(index)));
+        match newest {
+            Some(true) => {}
+            Some(false) => return Err(duplicate(table, key)),
+            None => undecided.push(key),
         }
     }
-    Ok(())
+    Ok(Some(undecided))
 }
 
 /// The group is not in the log: nobody gets a sequence number. That goes for a batch that was refused, too: it may have

@@ -37,6 +37,7 @@ pub struct Options {
     /// A WAL segment is sealed when it has this many bytes (default 64 MiB).
     pub wal_segment_bytes: u64,
     /// When the WAL has more bytes than this, the table with the oldest unflushed change is flushed (default 512 MiB).
+    /// With twice as many writes are refused if that fails, and told why.
     pub wal_bytes: u64,
     /// Rows of one SST at most (default 16,777,216). Smaller tables have smaller ones: see [`run_part`].
     pub sst_rows: u64,

@@ -5,11 +5,11 @@
 //! Dropping a database without [`Database::close`] loses nothing that was acknowledged; it only leaves more for the
 //! next opening to do.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
 use arrow::datatypes::Schema;
 
-use crate::back_pressure::admit;
+use crate::back_pressure::{admit, await_compactions};
 use crate::background::{Threads, commit_or_poison};
 use crate::backup::file::BackupOptions;
 use crate::backup::run::{Backup, BackupReport};
@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::flush::{flush_frozen, flush_table};
 use crate::id::{SeqNo, TableId};
 use crate::load::run::{LoadOptions, LoadReport, load};
+use crate::memtable::table::Memtable;
 use crate::publish::{VersionEdit, publish};
 use crate::read::snapshot::TableSnapshot;
 use crate::recover::{OpenReport, open};
@@ -139,10 +140,14 @@ impl Database {
     /// [`Error::NoSuchTable`]; the disk's.
     pub fn drop_table(&self, name: &str) -> Result<()> {
         let _call = self.state.calls.begin()?;
-        let id = self.state.current().view.named(name)?.id;
         {
             let _gate = self.state.gate.write().unwrap_or_else(PoisonError::into_inner);
-            publish(&self.state, VersionEdit::Drop(id))?;
+            let table = self.state.current().view.named(name)?.clone();
+            publish(&self.state, VersionEdit::Drop(table.id)).map_err(|error| error.of_table(name))?;
+            let memtables: Vec<Weak<Memtable>> = table.memtables.iter().map(Arc::downgrade).collect();
+            drop(table);
+            // Snapshots may keep them, as those that were flushed.
+            memtables.into_iter().for_each(|memtable| self.state.retire(memtable));
         }
         sweep(&self.state);
         Ok(())
@@ -204,7 +209,7 @@ impl Database {
     fn prepare(&self, batch: &WriteBatch, done: Done) -> Result<Option<Pending>> {
         self.state.check_open()?;
         let memory = admit(&self.state, batch.size_bytes())?;
-        let prepared = prepare_batch(&self.state, batch, memory)?;
+        let prepared = prepare_batch(&self.state, batch, &[], memory)?;
         if prepared.is_empty() {
             done(Ok(self.state.current().visible));
             return Ok(None);
@@ -225,7 +230,8 @@ impl Database {
         }
     }
 
-    /// Applies several write batches as one group with one sync; each is applied or refused on its own.
+    /// Applies several write batches as one group with one sync, in their order; each is applied or refused on its own.
+    /// Does not wait for batches that [`Database::write_then`] put into the queue: they may come behind it.
     ///
     /// # Errors
     /// [`Error::BatchTooLarge`], if together they are; [`Error::Poisoned`], [`Error::Closed`]; per batch, as
@@ -233,16 +239,12 @@ impl Database {
     pub fn write_group(&self, batches: &[WriteBatch]) -> Result<Vec<Result<SeqNo>>> {
         let _call = self.state.calls.begin()?;
         self.state.check_open()?;
-        let (bytes, limit) = (batches.iter().map(WriteBatch::size_bytes).sum(), self.state.options.batch_bytes_max());
-        if bytes > limit {
-            return Err(Error::BatchTooLarge { bytes, limit });
-        }
-        let memory = admit(&self.state, bytes)?;
+        let memory = admit(&self.state, batches.iter().map(WriteBatch::size_bytes).sum())?;
         let (done, answers) = bounded(batches.len());
         let mut group = Vec::with_capacity(batches.len());
         let mut results: Vec<Option<Result<SeqNo>>> = batches.iter().map(|_| None).collect();
         for (index, batch) in batches.iter().enumerate() {
-            match prepare_batch(&self.state, batch, memory.clone()) {
+            match prepare_batch(&self.state, batch, &group, memory.clone()) {
                 Ok(batch) if batch.is_empty() => results[index] = Some(Ok(self.state.current().visible)),
                 Ok(batch) => {
                     let done = done.clone();
@@ -269,23 +271,26 @@ impl Database {
         flush_frozen(&self.state)
     }
 
-    /// Loads a source in bulk, as one change.
+    /// Loads a source in bulk, as one change. Waits first if compactions of the table are behind.
     ///
     /// # Errors
     /// See [`load`].
     pub fn load(&self, table: &str, source: &mut dyn BatchSource, options: &LoadOptions) -> Result<LoadReport> {
         let _call = self.state.calls.begin()?;
+        await_compactions(&self.state, table, &|| options.cancel.load(Ordering::Relaxed))?;
         let loaded = load(&self.state, table, source, options);
         sweep(&self.state);
         loaded
     }
 
-    /// Deletes the rows of a table that a predicate wants, as one change.
+    /// Deletes the rows of a table that a predicate wants, as one change. Waits first if compactions of the table are
+    /// behind.
     ///
     /// # Errors
     /// See [`delete_where`].
     pub fn delete_where(&self, table: &str, predicate: &mut dyn RowPredicate) -> Result<DeleteReport> {
         let _call = self.state.calls.begin()?;
+        await_compactions(&self.state, table, &|| false)?;
         let deleted = delete_where(&self.state, table, predicate);
         sweep(&self.state);
         deleted

@@ -203,6 +203,14 @@ pub enum Error {
         /// Its type.
         data_type: DataType,
     },
+    /// A column's type has more levels than can be read back.
+    #[error("column `{column}` is nested more than {limit} levels deep, which cannot be stored; flatten it first")]
+    NestedTooDeep {
+        /// The column.
+        column: String,
+        /// Levels that there may be.
+        limit: usize,
+    },
     /// A table needs at least one column.
     #[error("a table needs at least one column")]
     NoColumns,
@@ -322,6 +330,19 @@ pub enum Error {
         #[source]
         source: Arc<Error>,
     },
+    /// The log has twice the bytes that it may, and cannot be cut.
+    #[error(
+        "the log has {bytes} bytes and cannot be cut: changes of table `{table}` cannot be written to runs: {source}"
+    )]
+    LogPinned {
+        /// Bytes of the log.
+        bytes: u64,
+        /// The table whose changes keep it.
+        table: String,
+        /// Why they cannot be written to runs.
+        #[source]
+        source: Arc<Error>,
+    },
     /// A snapshot kept more memory than it may.
     #[error(
         "the snapshot at {seq} is too old: it kept {bytes} bytes of flushed memtables, the limit is {limit}; take a new one"
@@ -399,7 +420,7 @@ impl Error {
         match self {
             Self::Io { .. } | Self::Locked { .. } | Self::Displaced { .. } | Self::Encode { .. } => ErrorKind::Io,
             Self::In { source, .. } => source.kind(),
-            Self::Stuck { source, .. } => source.kind(),
+            Self::Stuck { source, .. } | Self::LogPinned { source, .. } => source.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Poisoned { .. } | Self::ThreadPanicked { .. } => ErrorKind::Poisoned,
             Self::DuplicateKey { .. }
@@ -409,6 +430,14 @@ impl Error {
             | Self::SnapshotTooOld { .. }
             | Self::Dropped { .. } => ErrorKind::Conflict,
             _ => ErrorKind::Invalid,
+        }
+    }
+
+    /// The same, with its name if it is a table that was dropped: where versions are edited only its number is known.
+    pub(crate) fn of_table(self, name: &str) -> Self {
+        match self {
+            Self::Dropped { .. } => Self::Dropped { table: name.to_owned() },
+            other => other,
         }
     }
 

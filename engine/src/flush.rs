@@ -8,7 +8,7 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::commit::rotate;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{SeqNo, TableId};
 use crate::memtable::table::Memtable;
 use crate::memtable::visible::VisibleChunk;
@@ -39,14 +39,17 @@ pub fn flush_table(state: &State, id: TableId) -> Result<()> {
 }
 
 /// Flushes all memtables that are frozen, and removes what is not needed any more. A table that fails keeps no other
-/// from it.
+/// from it, and one that is dropped meanwhile has none.
 ///
 /// # Errors
 /// The disk's; [`crate::error::Error::Poisoned`].
 pub fn flush_frozen(state: &State) -> Result<()> {
     let mut flushed = Ok(());
     for id in state.table_ids() {
-        flushed = flushed.and(flush_all_frozen(state, id));
+        flushed = flushed.and(match flush_all_frozen(state, id) {
+            Err(Error::Dropped { .. }) => Ok(()),
+            outcome => outcome,
+        });
     }
     sweep(state);
     flushed
@@ -69,7 +72,11 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
         return Ok(false);
     };
     let Some((first, last)) = memtable.seq_range() else { return Ok(false) };
-    let closed = write_runs(state, table, memtable)?;
+    let closed = write_runs(state, table, memtable).map_err(|error| match state.current().view.table(id) {
+        Some(_) => error,
+        // Its memtable may have been given up meanwhile.
+        None => Error::Dropped { table: table.name.to_string() },
+    })?;
     let rows = closed.rows();
     let runs = closed.open(|_| SeqRange { first, last })?;
     let through = if makes(SeededFault::FlushClaimsTooMuch) { last.next() } else { last };

@@ -44,6 +44,8 @@ pub mod pace;
 
 pub mod failures;
 
+pub mod line;
+
 pub mod state;
 
 // The one place that publishes.

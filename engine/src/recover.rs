@@ -360,7 +360,8 @@ fn open_version(
     path: &str,
 ) -> Result<TableVersion> {
     let Some(deletions) = &table.deletions else {
-        return resolved_version(runs, table.flushed_through, codec, path);
+        let version = resolved_version(runs, table.flushed_through, codec, path)?;
+        return Ok(version.with_history(table.history.clone()));
     };
     let dead = read_all(&**store.disk(), table.id, deletions)?.into_iter().map(Arc::new);
     let version = TableVersion::new(runs.into_iter().zip(dead).collect(), table.flushed_through);
@@ -438,6 +439,7 @@ fn assemble(
         calls: Calls::default(),
         closed: AtomicBool::new(false),
         pending_bytes: Arc::default(),
+        line: Mutex::default(),
         progress: Arc::default(),
         work: Signal::default(),
         pace: Pace::default(),

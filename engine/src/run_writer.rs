@@ -236,7 +236,7 @@ impl ClosedRuns<'_> {
     /// # Errors
     /// As [`publish`].
     pub fn publish(mut self, edit: VersionEdit) -> Result<()> {
-        publish(self.state, edit)?;
+        publish(self.state, edit).map_err(|error| error.of_table(&self.table.name))?;
         self.files.clear();
         Ok(())
     }

@@ -10,7 +10,8 @@
 //! - `flushing`: held by whoever changes the runs of a table, from looking up what dies to publishing it: flushes, so also
 //!   that memtables are published in order, and the ends of loads, compactions and deletes by a condition; by a backup that
 //!   begins, so that no memtable is given up meanwhile.
-//! - `pending_bytes`: held for an addition; a leaf.
+//! - `pending_bytes`: held for an addition, and while the rows that lookups keep get what is left.
+//! - `line`: who waits for memory; a leaf.
 //! - `gate`: shared by commits; closed while a load or a delete by a condition takes its place in the sequence, a table is
 //!   dropped, or a memtable is frozen that is not full.
 
@@ -25,6 +26,7 @@ use crate::disk::api::{Disk, DiskLock};
 use crate::error::{Error, Result};
 use crate::failures::Failures;
 use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
+use crate::line::Line;
 use crate::memtable::table::Memtable;
 use crate::pace::Pace;
 use crate::read::snapshot::TableSnapshot;
@@ -129,6 +131,8 @@ pub struct State {
     pub closed: AtomicBool,
     /// Bytes of write batches that are on their way into the memtables.
     pub pending_bytes: Arc<Mutex<usize>>,
+    /// The writers that wait for memory.
+    pub line: Mutex<Line>,
     /// Signalled when memory was given back, a version was published, background work failed, or the database was poisoned.
     pub progress: Arc<Signal>,
     /// Signalled when there may be something to flush or to compact.
@@ -148,7 +152,7 @@ pub struct Counters {
     pub commits: AtomicU64,
     /// Times a writer waited for memtables to be flushed.
     pub stalls: AtomicU64,
-    /// Of these, times that flushes waited for a compaction.
+    /// Of these, times that flushes, or what writes runs itself, waited for a compaction.
     pub stalls_for_compaction: AtomicU64,
     /// Microseconds that writers waited, all together.
     pub stalled_micros: AtomicU64,
@@ -162,6 +166,8 @@ pub struct Counters {
     pub deletes: AtomicU64,
     /// Compactions.
     pub compactions: AtomicU64,
+    /// Bytes of the log, as of the last commit.
+    pub wal_bytes: AtomicU64,
     /// Sorted parts that loads spilled.
     pub spills: AtomicU64,
     /// Bytes that loads spilled.

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rustling_db::Db;
 use rustling_db::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use rustling_db::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rustling_db::engine::error::Result as EngineResult;
 use rustling_db::engine::rows::change::WriteBatch;
 use rustling_db::etl::schema_text;
-use rustling_db::import::CsvLoad;
+use rustling_db::{CsvLoad, Db};
 use tpchgen::csv::LineItemCsv;
 use tpchgen::generators::{LineItemGenerator, LineItemGeneratorIterator};
 

@@ -27,7 +27,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use futures::stream;
+use futures::future::ready;
+use futures::{TryStreamExt, stream};
 use rustling_engine::rows::canonical::kept_bytes;
 use rustling_engine::sst::counts::ReadCounts;
 
@@ -40,6 +41,8 @@ use crate::keyed_table::names;
 const FIRST_KEYS: usize = 32;
 /// Bytes of the rows of a step, about.
 const STEP_BYTES: usize = 4 << 20;
+/// How much more a step takes than the one before, at most.
+const STEP_GROWTH: usize = 8;
 
 /// Reads rows by their keys.
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ impl ExecutionPlan for KeyLookupExec {
             read: self.read.clone(),
             batch_rows: context.session_config().batch_size().max(1),
             at_once: FIRST_KEYS.min(context.session_config().batch_size().max(1)),
+            row_bytes: None,
             room: self.read.fetch.unwrap_or(usize::MAX),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             counts: KeyMetrics::new(&self.metrics, "keys"),
@@ -131,6 +135,8 @@ impl ExecutionPlan for KeyLookupExec {
             let step = blocking(move || lookup.step()).await;
             step.map_err(joined)?
         });
+        // Each step by itself can be given up.
+        let rows = rows.try_filter(|rows: &RecordBatch| ready(rows.num_rows() > 0));
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows))))
     }
 
@@ -178,6 +184,8 @@ struct Lookup {
     batch_rows: usize,
     /// Keys of the next step: few before it is known how long rows are.
     at_once: usize,
+    /// Bytes of a row of the run whose rows are largest, about, once somebody asked.
+    row_bytes: Option<usize>,
     /// Rows that may still come.
     room: usize,
     baseline: BaselineMetrics,
@@ -185,31 +193,42 @@ struct Lookup {
 }
 
 impl Lookup {
-    /// The next rows and what is left then; nothing if nothing is left.
+    /// The next rows for which the condition holds, of some that were looked up, and what is left then; nothing if nothing
+    /// is left.
     fn step(mut self) -> Result<Option<(RecordBatch, Self)>> {
-        while self.keys.num_rows() > 0 && self.room > 0 {
-            let time = self.baseline.elapsed_compute().clone();
-            let _timer = time.timer();
-            let taken = self.keys.num_rows().min(self.at_once);
-            let keys = self.keys.slice(0, taken);
-            self.keys = self.keys.slice(taken, self.keys.num_rows() - taken);
-            let mut counts = ReadCounts::default();
-            let snapshot = &self.read.table.snapshot;
-            let found = snapshot.get_many(&keys, &self.read.stored, &mut counts).map_err(external)?;
-            self.counts.asked.add(taken);
-            self.counts.rows_found.add(found.rows.num_rows());
-            if found.rows.num_rows() > 0 {
-                let row_bytes = kept_bytes(found.rows.columns()) / found.rows.num_rows();
-                self.at_once = (STEP_BYTES / row_bytes.max(1)).clamp(1, self.batch_rows);
-            }
-            self.counts.add(counts);
-            let rows = self.read.apply(&found.rows)?;
-            let rows = rows.slice(0, rows.num_rows().min(self.room));
-            self.room -= rows.num_rows();
-            if rows.num_rows() > 0 {
-                return Ok(Some((rows.record_output(&self.baseline), self)));
-            }
+        if self.keys.num_rows() == 0 || self.room == 0 {
+            return Ok(None);
         }
-        Ok(None)
+        let time = self.baseline.elapsed_compute().clone();
+        let _timer = time.timer();
+        let taken = self.keys.num_rows().min(self.at_once);
+        let keys = self.keys.slice(0, taken);
+        self.keys = self.keys.slice(taken, self.keys.num_rows() - taken);
+        let mut counts = ReadCounts::default();
+        let snapshot = &self.read.table.snapshot;
+        let found = snapshot.get_many(&keys, &self.read.stored, &mut counts).map_err(external)?;
+        self.counts.asked.add(taken);
+        self.counts.rows_found.add(found.rows.num_rows());
+        self.counts.add(counts);
+        if self.keys.num_rows() > 0 {
+            self.at_once = self.next_step(&found.rows)?;
+        }
+        let rows = self.read.apply(&found.rows)?;
+        let rows = rows.slice(0, rows.num_rows().min(self.room));
+        self.room -= rows.num_rows();
+        Ok(Some((rows.record_output(&self.baseline), self)))
+    }
+
+    /// Keys of the next step, by how long rows were in this one and how long they are in the runs; some times as many as
+    /// in this one at most, for those that come may be longer.
+    fn next_step(&mut self, found: &RecordBatch) -> Result<usize> {
+        let in_runs = match self.row_bytes {
+            Some(known) => known,
+            None => self.read.table.snapshot.row_bytes_max(&self.read.stored).map_err(external)?,
+        };
+        self.row_bytes = Some(in_runs);
+        let row_bytes = in_runs.max(kept_bytes(found.columns()) / found.num_rows().max(1));
+        let fitting = STEP_BYTES / row_bytes.max(1);
+        Ok(fitting.min(self.at_once.saturating_mul(STEP_GROWTH)).clamp(1, self.batch_rows))
     }
 }

@@ -28,15 +28,16 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
+use futures::future::ready;
 use futures::{TryStreamExt, stream};
 use rustling_engine::read::key_range::{KeyOrder, KeyRange};
 use rustling_engine::read::source::KeyInterval;
-use rustling_engine::rows::canonical::compact;
 
 use crate::blocking::{blocking, joined};
 use crate::error::external;
 use crate::key_ranges::KeyRanges;
 use crate::key_read::{KeyMetrics, KeyRead};
+use crate::pieces::Pieces;
 
 /// Reads ranges of keys in order.
 #[derive(Clone, Debug)]
@@ -120,24 +121,23 @@ impl ExecutionPlan for KeyRangeExec {
         if partition > 0 {
             return Err(DataFusionError::Internal(format!("partition {partition} of ranges, which have one")));
         }
-        let baseline = BaselineMetrics::new(&self.metrics, partition);
         let reading = Reading {
             ranges: self.ranges.ranges.clone(),
             opened: 0,
             open: None,
             order: self.order,
             read: self.read.clone(),
+            pieces: Pieces::new(context.session_config().batch_size()),
             room: self.read.fetch.unwrap_or(usize::MAX),
-            baseline: baseline.clone(),
+            baseline: BaselineMetrics::new(&self.metrics, partition),
             counts: KeyMetrics::new(&self.metrics, "ranges"),
         };
         let steps = stream::try_unfold(reading, |reading| async {
             let step = blocking(move || reading.step()).await;
             step.map_err(joined)?
         });
-        let rows_max = context.session_config().batch_size().max(1);
-        let rows = steps.map_ok(move |rows| stream::iter(pieces(&rows, rows_max))).try_flatten();
-        let rows = rows.map_ok(move |rows| rows.record_output(&baseline));
+        // Each step by itself can be given up.
+        let rows = steps.try_filter(|rows| ready(rows.num_rows() > 0));
         Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows))))
     }
 
@@ -186,6 +186,8 @@ struct Reading {
     open: Option<OpenRange>,
     order: KeyOrder,
     read: KeyRead,
+    /// What was read and is not given yet.
+    pieces: Pieces,
     /// Rows that may still come.
     room: usize,
     baseline: BaselineMetrics,
@@ -205,11 +207,18 @@ impl Drop for OpenRange {
 }
 
 impl Reading {
-    /// The next rows and what is left then; nothing if nothing is left.
+    /// The next rows for which the condition holds, of some that were read, and what is left then; nothing if nothing is
+    /// left.
     fn step(mut self) -> Result<Option<(RecordBatch, Self)>> {
         let time = self.baseline.elapsed_compute().clone();
         let _timer = time.timer();
         while self.room > 0 {
+            if let Some(rows) = self.pieces.take(usize::MAX)? {
+                let rows = self.read.apply(&rows)?;
+                let rows = rows.slice(0, rows.num_rows().min(self.room));
+                self.room -= rows.num_rows();
+                return Ok(Some((rows.record_output(&self.baseline), self)));
+            }
             let Some(open) = &mut self.open else {
                 if self.opened == self.ranges.len() {
                     break;
@@ -223,13 +232,7 @@ impl Reading {
                 continue;
             };
             self.counts.rows_found.add(rows.num_rows());
-            // They are a part of what the engine read at once, and operators count what a batch keeps.
-            let rows = self.read.apply(&compact(rows).map_err(external)?)?;
-            let rows = rows.slice(0, rows.num_rows().min(self.room));
-            self.room -= rows.num_rows();
-            if rows.num_rows() > 0 {
-                return Ok(Some((rows, self)));
-            }
+            self.pieces.put(rows);
         }
         Ok(None)
     }
@@ -245,10 +248,4 @@ impl Reading {
         self.counts.asked.add(1);
         Ok(OpenRange { rows, counts: self.counts.clone() })
     }
-}
-
-/// A batch in pieces of no more than so many rows.
-fn pieces(batch: &RecordBatch, rows_max: usize) -> Vec<Result<RecordBatch>> {
-    let starts = (0..batch.num_rows()).step_by(rows_max);
-    starts.map(|start| Ok(batch.slice(start, rows_max.min(batch.num_rows() - start)))).collect()
 }

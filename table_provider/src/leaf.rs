@@ -82,7 +82,7 @@ impl DataSource for Leaf {
             return Err(DataFusionError::Internal(text));
         }
         Ok(make_cooperative(match &self.rows {
-            LeafRows::Memory(rows) => rows.open(partition, &self.wanted, &self.metrics),
+            LeafRows::Memory(rows) => rows.open(partition, &self.wanted, &self.metrics, &context),
             LeafRows::Merge(rows) => rows.open(partition, &self.wanted, &self.metrics, &context),
         }))
     }

@@ -31,6 +31,8 @@ pub mod binding;
 // Rows that are no files: memtables, merges.
 pub mod wanted;
 
+pub mod pieces;
+
 pub mod memory;
 
 pub mod merge;

@@ -1,16 +1,19 @@
 //! Rows of memtables that nothing overlaps.
 //!
 //! In: batches of stored columns. Out: a stream per partition of the columns that are wanted.
-//! Invariants: nothing is copied; a batch is cut only where a partition ends.
+//! Invariants: nothing is held twice; rows are copied as they are given, see [`Pieces`].
 
 use std::fmt;
 
 use arrow::array::RecordBatch;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, RecordOutput};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream;
 
+use crate::pieces::Pieces;
 use crate::wanted::Wanted;
 
 /// A partition has at least this many rows, if there are as many.
@@ -65,18 +68,41 @@ impl MemoryRows {
         partition: usize,
         wanted: &Wanted,
         metrics: &ExecutionPlanMetricsSet,
+        context: &TaskContext,
     ) -> SendableRecordBatchStream {
         let baseline = BaselineMetrics::new(metrics, partition);
-        let mut room = wanted.fetch.unwrap_or(usize::MAX);
-        let mut batches = self.partitions[partition].clone().into_iter();
-        let (schema, wanted) = (wanted.schema.clone(), wanted.clone());
-        let next = move || {
-            let batch = batches.next().filter(|_| room > 0)?;
-            let batch = batch.slice(0, batch.num_rows().min(room));
-            room -= batch.num_rows();
-            Some(wanted.retype(&batch, &wanted.projection).record_output(&baseline))
+        let mut reading = Reading {
+            batches: self.partitions[partition].clone().into_iter(),
+            pieces: Pieces::new(context.session_config().batch_size()),
+            room: wanted.fetch.unwrap_or(usize::MAX),
+            wanted: wanted.clone(),
         };
-        Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(std::iter::from_fn(next))))
+        let rows = std::iter::from_fn(move || reading.next().transpose());
+        let rows = rows.map(move |rows| rows.record_output(&baseline));
+        Box::pin(RecordBatchStreamAdapter::new(wanted.schema.clone(), stream::iter(rows)))
+    }
+}
+
+/// The reading of one partition.
+struct Reading {
+    batches: std::vec::IntoIter<RecordBatch>,
+    pieces: Pieces,
+    /// Rows that may still come.
+    room: usize,
+    wanted: Wanted,
+}
+
+impl Reading {
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while self.room > 0 {
+            if let Some(piece) = self.pieces.take(self.room)? {
+                self.room -= piece.num_rows();
+                return Ok(Some(self.wanted.retype(&piece)?));
+            }
+            let Some(batch) = self.batches.next() else { break };
+            self.pieces.put(batch.project(&self.wanted.projection)?);
+        }
+        Ok(None)
     }
 }
 

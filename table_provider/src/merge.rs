@@ -21,6 +21,7 @@ use rustling_engine::read::snapshot::Scan;
 
 use crate::blocking::{blocking, joined};
 use crate::error::external;
+use crate::pieces::Pieces;
 use crate::wanted::Wanted;
 
 /// Merge parts, in partitions.
@@ -72,12 +73,11 @@ impl MergeRows {
         let reading = Reading {
             parts,
             scan: None,
-            left: None,
+            pieces: Pieces::new(context.session_config().batch_size()),
             stored,
             columns,
             wanted: wanted.clone(),
             room: wanted.fetch.unwrap_or(usize::MAX),
-            batch_rows: context.session_config().batch_size(),
             baseline: BaselineMetrics::new(metrics, partition),
             merge_time: MetricBuilder::new(metrics).subset_time("merge_time", partition),
         };
@@ -114,8 +114,8 @@ struct Reading {
     parts: Vec<Arc<MergePart>>,
     /// The part that is being read.
     scan: Option<Scan>,
-    /// What was read and is too much for one batch.
-    left: Option<RecordBatch>,
+    /// What was read and is not given yet.
+    pieces: Pieces,
     /// The columns to read, ascending, each once.
     stored: Vec<usize>,
     /// Where in them the wanted columns are.
@@ -123,7 +123,6 @@ struct Reading {
     wanted: Wanted,
     /// Rows that may still come.
     room: usize,
-    batch_rows: usize,
     baseline: BaselineMetrics,
     merge_time: Time,
 }
@@ -131,14 +130,15 @@ struct Reading {
 impl Reading {
     /// The next batch, of the session's batch size at most, until everything is read or enough is.
     fn step(mut self) -> Step {
-        if self.room == 0 {
-            return Ok(None);
+        while self.room > 0 {
+            if let Some(piece) = self.pieces.take(self.room)? {
+                self.room -= piece.num_rows();
+                return Ok(Some((self.wanted.retype(&piece)?.record_output(&self.baseline), self)));
+            }
+            let Some(batch) = self.read()? else { break };
+            self.pieces.put(batch);
         }
-        let Some(batch) = self.left.take().map_or_else(|| self.read(), |left| Ok(Some(left)))? else { return Ok(None) };
-        let count = batch.num_rows().min(self.batch_rows).min(self.room);
-        self.left = Some(batch.slice(count, batch.num_rows() - count)).filter(|left| left.num_rows() > 0);
-        self.room -= count;
-        Ok(Some((batch.slice(0, count).record_output(&self.baseline), self)))
+        Ok(None)
     }
 
     /// The next rows of the engine.
@@ -155,7 +155,7 @@ impl Reading {
                 (None, None) => return Ok(None),
             };
             match scan.next().transpose().map_err(external)? {
-                Some(batch) => return Ok(Some(self.wanted.retype(&batch, &self.columns)?)),
+                Some(batch) => return Ok(Some(batch.project(&self.columns)?)),
                 None => self.scan = None,
             }
         }

@@ -109,11 +109,17 @@ fn existing(path: &Path) -> io::Result<PathBuf> {
             Err(io::Error::new(kind, "not a regular file"))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
-            Ok(link) => existing(&path.parent().unwrap_or(Path::new("")).join(link)),
+            Ok(link) => existing(&without_dots(&path.parent().unwrap_or(Path::new("")).join(link))?),
             Err(_) => Ok(path.to_owned()),
         },
         Err(error) => Err(error),
     }
+}
+
+/// The same path, to a folder that there is: no `..` is left in it, which a URL would not keep.
+fn without_dots(path: &Path) -> io::Result<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(fs::canonicalize(folder)?.join(path.file_name().ok_or(ErrorKind::InvalidInput)?))
 }
 
 impl Drop for PartialFile {
@@ -164,6 +170,21 @@ mod tests {
         let partial = PartialFile::beside(&target).unwrap();
         partial.publish().unwrap();
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_link_out_of_its_folder_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (links, files) = (folder.path().join("links"), folder.path().join("files"));
+        [&links, &files].iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        std::os::unix::fs::symlink("../files/a.csv", links.join("link")).unwrap();
+        let partial = PartialFile::beside(&links.join("link")).unwrap();
+        assert_eq!(partial.path().parent().unwrap(), fs::canonicalize(&files).unwrap());
+        fs::write(partial.path(), "text").unwrap();
+        partial.publish().unwrap();
+        assert_eq!(fs::read_to_string(files.join("a.csv")).unwrap(), "text");
+        fs::remove_dir_all(&files).unwrap();
+        assert_eq!(PartialFile::beside(&links.join("link")).unwrap_err().source.kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl PointQuery {
         let snapshot = self.table.snapshot()?;
         let found = snapshot.get_columns(&key, stored, &mut ReadCounts::default()).map_err(external)?;
         let Some(row) = found else { return Ok(Some(Vec::new())) };
-        let row = self.wanted.retype(&row, places)?;
+        let row = self.wanted.retype(&row.project(places)?)?;
         self.steps.iter().try_fold(row, |row, step| step.apply(&row)).map(|row| Some(vec![row]))
     }
 }

@@ -4,13 +4,12 @@
 //! Invariants: it gives what the same text with literals gives, planned with the session's settings of the time it was
 //! prepared; each run shows one snapshot of its time. Only queries and inserts are prepared.
 
-use arrow::datatypes::DataType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::dataframe::DataFrame;
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, Values, Volatility};
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Result};
@@ -25,8 +24,6 @@ pub struct PreparedStatement {
     plan: LogicalPlan,
     /// How many parameters it has.
     parameters: usize,
-    /// The types of those that an insert takes as they are; by index.
-    inserted: Vec<Option<DataType>>,
     /// It as a query for one row by its key, if it is one.
     point: Option<PointQuery>,
 }
@@ -42,15 +39,14 @@ impl PreparedStatement {
             let advice = "prepare queries and inserts, and run other statements with `sql`";
             return Err(Error::Refused { statement: name, line: statement.line(), advice });
         }
-        let plan = statement.unpinned_plan(session).await?;
+        let plan = with_casts(statement.unpinned_plan(session).await?)?;
         let (parameters, is_fixed) = parameters(&plan)?;
-        let inserted = inserted(&plan, parameters)?;
         // What the session's clock or chance decides is planned anew for every run.
         let point = match session.optimize(&plan) {
             Ok(optimised) if is_fixed => PointQuery::of(&optimised, session).ok().flatten(),
             _ => None,
         };
-        Ok(Self { plan, parameters, inserted, point })
+        Ok(Self { plan, parameters, point })
     }
 
     /// Whether it is a query for one row by its key, which runs without planning.
@@ -86,36 +82,30 @@ impl PreparedStatement {
     /// As [`Statement::execute`]; [`Error::Parameters`]; values that an insert cannot take.
     pub async fn execute(&self, context: &SessionContext, parameters: &[ScalarValue]) -> Result<DataFrame> {
         self.check(parameters)?;
-        let values = parameters.iter().zip(&self.inserted).map(|(value, wanted)| match wanted {
-            Some(wanted) if *wanted != value.data_type() => value.cast_to(wanted),
-            _ => Ok(value.clone()),
-        });
-        let values = values.collect::<Result<Vec<_>, DataFusionError>>()?;
-        let plan = self.plan.clone().with_param_values(ParamValues::from(values))?;
+        let plan = self.plan.clone().with_param_values(ParamValues::from(parameters.to_vec()))?;
         Ok(context.execute_logical_plan(pin(plan)?).await?)
     }
 }
 
-/// The types of the parameters that are values of rows to insert. A literal in their place is cast to its column's type,
-/// but a parameter was taken to have that type already, so the plan does not cast it.
-fn inserted(plan: &LogicalPlan, parameters: usize) -> Result<Vec<Option<DataType>>> {
-    let mut types = vec![None; parameters];
+/// An insert whose parameters are cast where they are values of rows, as a literal in their place is. DataFusion takes a
+/// parameter to have its column's type, so that its plan has no cast; and only one type, wherever else it is used.
+fn with_casts(plan: LogicalPlan) -> Result<LogicalPlan> {
     if !matches!(plan, LogicalPlan::Dml(_)) {
-        return Ok(types);
+        return Ok(plan);
     }
-    plan.apply(|node| {
-        let LogicalPlan::Values(values) = node else { return Ok(TreeNodeRecursion::Continue) };
-        for expr in values.values.iter().flatten() {
-            let Expr::Placeholder(placeholder) = expr else { continue };
-            if let (Some(index), Some(field)) = (index(placeholder), &placeholder.field)
-                && let Some(found) = types.get_mut(index)
-            {
-                *found = Some(field.data_type().clone());
-            }
+    let cast = |expr| match expr {
+        Expr::Placeholder(Placeholder { id, field: Some(field) }) => {
+            let value = Expr::Placeholder(Placeholder { id, field: None });
+            Expr::Cast(Cast::new(Box::new(value), field.data_type().clone()))
         }
-        Ok(TreeNodeRecursion::Continue)
+        other => other,
+    };
+    let with_casts = plan.transform_down(|node| {
+        let LogicalPlan::Values(Values { schema, values }) = node else { return Ok(Transformed::no(node)) };
+        let values = values.into_iter().map(|row| row.into_iter().map(cast).collect()).collect();
+        Ok(Transformed::yes(LogicalPlan::Values(Values { schema, values })))
     })?;
-    Ok(types)
+    Ok(with_casts.data)
 }
 
 /// How many parameters a plan has, and whether it means the same whenever it is planned.

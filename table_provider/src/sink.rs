@@ -100,23 +100,14 @@ impl TableSink {
         Ok(with_types(batch, &self.schema)?)
     }
 
-    /// Refuses to write where another table has taken the name since the statement was planned.
-    fn check_table(database: &Database, id: TableId, name: &str) -> EngineResult<()> {
-        match database.snapshot().table_by_id(id) {
-            Some(_) => Ok(()),
-            None => Err(EngineError::Dropped { table: name.to_owned() }),
-        }
-    }
-
     async fn write(&self, batches: Vec<RecordBatch>) -> Result<u64> {
         let (database, id, name, schema) = (self.database.clone(), self.id, self.name.clone(), self.schema.clone());
         let write = move || {
-            Self::check_table(&database, id, &name)?;
             let rows = concat_batches(&schema, &batches)?;
             drop(batches);
             let count = rows.num_rows() as u64;
             let mut change = WriteBatch::new();
-            change.insert(&name, rows);
+            change.insert(&name, rows).expect(&name, id);
             database.write(&change).map(|_| count)
         };
         blocking(write).await.map_err(joined)?.map_err(external)
@@ -126,11 +117,14 @@ impl TableSink {
     async fn load(&self, collected: Vec<RecordBatch>, mut rest: SendableRecordBatchStream) -> Result<u64> {
         let (sender, receiver) = channel(BATCHES_AHEAD);
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
-        let options =
-            LoadOptions { on_conflict: OnConflict::Error, cancel: cancel.0.clone(), ..LoadOptions::default() };
-        let (database, id, name, schema) = (self.database.clone(), self.id, self.name.clone(), self.schema.clone());
+        let options = LoadOptions {
+            on_conflict: OnConflict::Error,
+            table: Some(self.id),
+            cancel: cancel.0.clone(),
+            ..LoadOptions::default()
+        };
+        let (database, name, schema) = (self.database.clone(), self.name.clone(), self.schema.clone());
         let load = move || {
-            Self::check_table(&database, id, &name)?;
             let mut rows = QueryRows { schema, batches: receiver, line: 1, ended: false };
             database.load(&name, &mut rows, &options).map(|report| report.rows_loaded)
         };

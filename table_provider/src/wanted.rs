@@ -41,11 +41,11 @@ impl Wanted {
         (stored, columns)
     }
 
-    /// A batch of the projected columns as they are shown; `columns` says where each of them is in `batch`.
+    /// A batch of the projected columns as they are shown.
     ///
     /// # Errors
     /// Arrow's, for columns that do not fit.
-    pub fn retype(&self, batch: &RecordBatch, columns: &[usize]) -> Result<RecordBatch> {
-        Ok(with_types(&batch.project(columns)?, &self.schema)?)
+    pub fn retype(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        Ok(with_types(batch, &self.schema)?)
     }
 }

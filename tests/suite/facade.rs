@@ -32,7 +32,7 @@ fn async_twins_do_what_the_blocking_calls_do() {
             tasks.push(tokio::spawn(async move {
                 let mut batch = WriteBatch::new();
                 batch.insert("t", rows(&[(id, "async")]));
-                db.write_async(batch).await.unwrap()
+                db.write_async(&batch).await.unwrap()
             }));
         }
         for task in tasks {
@@ -40,7 +40,7 @@ fn async_twins_do_what_the_blocking_calls_do() {
         }
         let mut again = WriteBatch::new();
         again.insert("t", rows(&[(7, "again")]));
-        assert_eq!(db.write_async(again).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(db.write_async(&again).await.unwrap_err().kind(), ErrorKind::Conflict);
         assert!(matches!(db.sql("SELECT 1").unwrap_err(), Error::InsideRuntime));
         assert_eq!(count(&db.sql_async("SELECT count(*) FROM t WHERE word = 'async'").await.unwrap()), 50);
     });

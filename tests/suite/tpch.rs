@@ -12,8 +12,7 @@ use rustling_db::arrow::util::display::{ArrayFormatter, FormatOptions};
 use rustling_db::datafusion::dataframe::DataFrameWriteOptions;
 use rustling_db::datafusion::prelude::{CsvReadOptions, ParquetReadOptions, SessionContext};
 use rustling_db::etl::schema_text;
-use rustling_db::import::CsvLoad;
-use rustling_db::{Db, DbOptions};
+use rustling_db::{CsvLoad, Db, DbOptions};
 use tpchgen::csv::{CustomerCsv, LineItemCsv, NationCsv, OrderCsv, PartCsv, PartSuppCsv, RegionCsv, SupplierCsv};
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,

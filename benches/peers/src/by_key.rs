@@ -2,9 +2,9 @@
 
 use std::ops::Bound;
 
+use rustling_db::KeyOrder;
 use rustling_db::arrow::array::{ArrayRef, RecordBatch};
 use rustling_db::datafusion::common::ScalarValue;
-use rustling_db::engine::read::key_range::KeyOrder;
 
 use crate::lineitem::{Digest, TABLE};
 use crate::run::{Result, Run, one_by_one};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustling_db::CsvLoad;
 use rustling_db::etl::schema_text;
-use rustling_db::import::CsvLoad;
 use serde_json::json;
 
 use crate::lineitem::{COLUMNS, KEY, TABLE};

@@ -5,11 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustling_db::KeyOrder;
 use rustling_db::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use rustling_db::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use rustling_db::engine::error::Result as EngineResult;
 use rustling_db::engine::load::run::LoadOptions;
-use rustling_db::engine::read::key_range::KeyOrder;
 use rustling_db::engine::source::{BatchSource, Lines, SourceBatch};
 use serde_json::json;
 

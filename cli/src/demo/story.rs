@@ -8,15 +8,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustling_db::Db;
 use rustling_db::arrow::array::RecordBatch;
-use rustling_db::engine::load::sink::OnConflict;
 use rustling_db::etl::schema_text;
 use rustling_db::export::ExportReport;
 use rustling_db::export::write_parquet;
-use rustling_db::import::CsvLoad;
 use rustling_db::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustling_db::parquet::errors::ParquetError;
+use rustling_db::{CsvLoad, Db, OnConflict};
 
 use crate::args::{DemoArgs, Global};
 use crate::demo::ask::{QUESTIONS, Total};

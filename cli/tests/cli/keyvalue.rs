@@ -90,7 +90,9 @@ fn bytes_are_hexadecimal() {
 #[test]
 fn keys_of_bytes_are_hexadecimal_too() {
     let folder = Folder::new();
-    folder.ok(&["sql", "CREATE TABLE b (bytes BYTEA, part INT, n INT, PRIMARY KEY (bytes, part))"]);
+    folder.write("b.csv", "bytes,part,n\n");
+    let schema = "bytes binary, part int, n int";
+    folder.ok(&["load", "b.csv", "--table", "b", "--key", "bytes,part", "--schema", schema]);
     folder.ok(&["insert", "--table", "b", r#"{"bytes": "00fF", "part": 1, "n": 2}"#]);
     assert_eq!(folder.ok(&["get", "--table", "b", "00ff", "1"]), "{\"bytes\":\"00ff\",\"part\":1,\"n\":2}\n");
     let bad = folder.failed(&["get", "--table", "b", "key", "1"]);

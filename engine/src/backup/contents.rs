@@ -177,7 +177,7 @@ mod tests {
         let (state, _) = open(disk, options).unwrap();
         let write = |id: i64| {
             let memory = Arc::new(state.reserve(0).unwrap());
-            let batch = prepare_batch(&state, WriteBatch::new().upsert("t", row(id)), memory).unwrap();
+            let batch = prepare_batch(&state, WriteBatch::new().upsert("t", row(id)), &[], memory).unwrap();
             commit_group(&state, vec![Pending { batch, done: Box::new(|result| assert!(result.is_ok())) }]);
         };
         write(1);

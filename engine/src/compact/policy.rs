@@ -59,7 +59,7 @@ pub enum Effort {
     Whole,
 }
 
-/// Small runs that are merged.
+/// Small runs that are merged, at least.
 const SMALL_RUNS: usize = 4;
 
 /// Dead rows of a hundred that an idle table keeps.
@@ -81,7 +81,8 @@ pub struct Pick {
     pub rows_per_run: u64,
 }
 
-/// Picks what to rewrite next; `None` if the table is as it should be. Cost: the square of the number of runs.
+/// Picks what to rewrite next; `None` if the table is as it should be. Cost: the square of the number of runs,
+/// and the fourth power of those that lie above each other.
 pub fn pick(shape: &Shape, limits: &Limits, effort: Effort) -> Option<Pick> {
     let parts = limits.of_parts(shape);
     // Where results are cut because base runs begin, they are not to become many.
@@ -195,37 +196,63 @@ impl Policy<'_> {
         Some(self.picked(Reason::DeadRows, runs, &self.groups))
     }
 
-    /// Four base runs side by side, none larger than the others together, that fit into one: the smallest.
+    /// Runs side by side that fit into one: the smallest ones, of base runs, or else of those above one. So there are few,
+    /// also where each knows some keys of its own, so that no key is ever in many.
     fn small_runs(&self) -> Option<Pick> {
-        let bases: Vec<usize> = self.shape.slots().iter().filter_map(|slot| slot.stack.last().copied()).collect();
-        let bytes = |runs: &[usize]| runs.iter().map(|run| self.run(*run).live_bytes()).sum::<u64>();
-        let rows = |runs: &[usize]| runs.iter().map(|run| self.run(*run).live()).sum::<u64>();
-        let fits = |runs: &&[usize]| {
-            let largest = runs.iter().map(|run| self.run(*run).live_bytes()).max().unwrap_or(0);
-            let are_alike = largest <= bytes(runs) - largest;
-            are_alike && bytes(runs) <= self.limits.sst_bytes && rows(runs) <= self.limits.sst_rows
-        };
-        let mut windows: Vec<&[usize]> = bases.windows(SMALL_RUNS).filter(fits).collect();
-        windows.sort_by_key(|runs| bytes(runs));
+        let bases = self.shape.slots().iter().filter_map(|slot| slot.stack.last().copied()).collect();
+        let above = self.shape.slots().iter().map(|slot| self.above(slot));
         let whole = self.shape.groups(u64::MAX, u64::MAX);
-        windows.into_iter().find_map(|window| {
-            let runs = self.shape.closed(window, &whole);
-            // What lies above would be rewritten for nothing.
-            (runs.len() == window.len()).then(|| self.picked(Reason::SmallRuns, runs, &whole))
+        std::iter::once(bases).chain(above).find_map(|side_by_side: Vec<usize>| {
+            let mut windows: Vec<&[usize]> = (0..side_by_side.len())
+                .filter_map(|first| self.alike(&side_by_side[first..]).map(|count| &side_by_side[first..first + count]))
+                .collect();
+            windows.sort_by_key(|runs| runs.iter().map(|run| self.run(*run).live_bytes()).sum::<u64>());
+            // Those that share keys are merged when they are many.
+            windows.into_iter().filter(|window| self.shape.depth_of(window) == 1).find_map(|window| {
+                let runs = self.shape.closed(window, &whole);
+                // What lies above or below would be rewritten for nothing.
+                (runs.len() == window.len()).then(|| self.picked(Reason::SmallRuns, runs, &whole))
+            })
         })
+    }
+
+    /// What lies above the last run of a slot, and in no other slot, by its first keys.
+    fn above(&self, slot: &Slot) -> Vec<usize> {
+        let above = slot.stack.iter().rev().skip(1).filter(|run| self.shape.reach(**run).len() == 1);
+        let mut above: Vec<usize> = above.copied().collect();
+        above.sort_by_key(|run| self.run(*run).keys.as_ref().map(|keys| &keys.min));
+        above
+    }
+
+    /// How many of these, from the first on, are at least four, none larger than the others together, and fit into one.
+    fn alike(&self, runs: &[usize]) -> Option<usize> {
+        let (mut bytes, mut rows, mut largest) = (0, 0, 0);
+        for (index, run) in runs.iter().enumerate() {
+            let run = self.run(*run);
+            (bytes, rows, largest) = (bytes + run.live_bytes(), rows + run.live(), largest.max(run.live_bytes()));
+            if bytes > self.limits.sst_bytes || rows > self.limits.sst_rows {
+                return None;
+            }
+            if index + 1 >= SMALL_RUNS && largest <= bytes - largest {
+                return Some(index + 1);
+            }
+        }
+        None
     }
 
     /// What lies above a base run and is worth to be merged with it, so that reading a range asks one run. What reaches
     /// over more than one group of slots is merged with its like first, and cut; then each slot is rewritten by itself.
     fn overlaps(&self) -> Option<Pick> {
         let is_worth = |slot: &&Slot| match &*slot.stack {
-            [] | [_] => false,
+            // Side by side: one of them is older and reaches over from a neighbouring slot.
+            stack if self.shape.depth_of(stack) < 2 => false,
+            [] => false,
             [above @ .., base] => {
                 let bytes: u64 = above.iter().map(|run| self.bytes_in_slot(*run)).sum();
                 bytes.saturating_mul(IDLE_WRITE_TIMES) >= self.bytes_in_slot(*base)
             }
         };
-        let slot = self.shape.slots().iter().filter(is_worth).max_by_key(|slot| slot.stack.len())?;
+        let slot = self.shape.slots().iter().filter(is_worth).max_by_key(|slot| self.shape.depth_of(&slot.stack))?;
         let wide: Vec<usize> = slot.stack.iter().copied().filter(|run| self.is_wide(*run, &self.groups)).collect();
         let runs = if wide.is_empty() { slot.stack.clone() } else { wide };
         Some(self.picked(Reason::ManyRuns, self.shape.closed(&runs, &self.groups), &self.groups))

@@ -16,6 +16,8 @@ const KEYS: u32 = 10_000;
 const FLUSH_KEYS: u32 = 50;
 const FLUSHES: u64 = 10_000;
 const ROW_BYTES: u64 = 10;
+/// From one key of a base run to the next, where others come between them.
+const NARROW_STEP: u32 = 1000;
 
 /// How keys are chosen.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +29,12 @@ enum Work {
     AppendOnly,
     /// Half of the changes delete.
     DeleteHeavy,
+    /// Keys over the whole key space, then some each time that lie together, where none were.
+    Narrow,
 }
 
 impl Work {
-    const ALL: [Self; 4] = [Self::Uniform, Self::Skewed, Self::AppendOnly, Self::DeleteHeavy];
+    const ALL: [Self; 5] = [Self::Uniform, Self::Skewed, Self::AppendOnly, Self::DeleteHeavy, Self::Narrow];
 
     /// The keys of a flush: upserted ones and deleted ones.
     fn flush(self, random: &mut StdRng, number: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
@@ -43,6 +47,12 @@ impl Work {
         };
         match self {
             Self::AppendOnly => ((number * FLUSH_KEYS..(number + 1) * FLUSH_KEYS).collect(), BTreeSet::new()),
+            Self::Narrow if number == 0 => ((0..KEYS).map(|key| key * NARROW_STEP).collect(), BTreeSet::new()),
+            Self::Narrow => {
+                // All places, each once, in no order.
+                let from = (u64::from(number) * 7919 % FLUSHES) as u32 * NARROW_STEP + 1;
+                ((from..from + FLUSH_KEYS).collect(), BTreeSet::new())
+            }
             Self::DeleteHeavy => {
                 let deleted: BTreeSet<u32> = (0..FLUSH_KEYS / 2).map(|_| draw(random)).collect();
                 let upserted = (0..FLUSH_KEYS / 2).map(|_| draw(random)).filter(|key| !deleted.contains(key)).collect();
@@ -249,7 +259,7 @@ fn simulate(work: Work, flushes: u64, merged: usize) -> Simulation {
 fn ten_thousand_flushes_stay_within_their_bounds() {
     println!("| keys | flushes | rows written per row flushed | dead at most | runs of a key | runs | steps |");
     println!("|---|---|---|---|---|---|---|");
-    for (work, writes_max) in Work::ALL.into_iter().zip([7.0, 6.0, 6.0, 9.0]) {
+    for (work, writes_max) in Work::ALL.into_iter().zip([7.0, 6.0, 6.0, 9.0, 9.0]) {
         let mut simulation = simulate(work, FLUSHES, usize::MAX);
         let figures = simulation.figures.clone();
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
@@ -259,9 +269,11 @@ fn ten_thousand_flushes_stay_within_their_bounds() {
         assert!(written < writes_max, "{work:?}: {written:.2} rows written for each");
         assert!(dead_percent <= 20, "{work:?}: {dead_percent} % dead");
         assert!(depth < simulation.limits.runs, "{work:?}: {depth} runs of a key");
-        // Sixteen to sixty-four parts, with what lies above each, and full runs.
+        // Sixteen to sixty-four parts, with what lies above each, and full runs; with up to six above each where keys come
+        // between each other.
         let full = usize::try_from(simulation.shape().rows() * ROW_BYTES / simulation.limits.sst_bytes).unwrap();
-        assert!(runs <= 300 + 2 * full, "{work:?}: {runs} runs");
+        let above = if matches!(work, Work::Narrow) { 6 } else { 1 };
+        assert!(runs <= 300 + (1 + above) * full, "{work:?}: {runs} runs");
         simulation.settle(Effort::Idle);
         let shape = simulation.shape();
         assert!(shape.dead() * 100 <= shape.rows() * IDLE_DEAD_PERCENT, "{work:?}: idle");

@@ -2,7 +2,8 @@
 //!
 //! In: the state, how much effort is due. Out: one rewrite after the other, each published by itself.
 //! Invariants: one compaction runs at a time, and keeps no memtable. What is flushed while a table is compacted as a
-//! whole is left to the next one, so that it ends.
+//! whole is left to the next one, so that it ends; but kept within its limits meanwhile, as other tables are, so that
+//! writers do not wait for the end.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ use crate::config::Options;
 use crate::deletion::vector::DeletionVector;
 use crate::error::Result;
 use crate::flush::flush_table;
-use crate::id::{RunId, TableId};
+use crate::id::{RunId, SeqNo, TableId};
 use crate::pace::FULL;
 use crate::run_writer::SeqRange;
 use crate::sst::checksum::in_memory;
@@ -79,21 +80,45 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
     };
     loop {
         state.check_open()?;
+        if state.options.background {
+            keep_within_limits(state, id, through)?;
+        }
         let Some(table) = state.runs_of(id)? else { return Ok(()) };
-        // Those flushed since the start are the newest.
-        let flushed = table.version.runs().iter().take_while(|run| run.meta().max_seq > through).count();
+        let flushed = flushed_since(&table, through);
         let runs = table.version.runs().iter().zip(table.version.dead()).skip(flushed);
         let shapes = runs.map(|(run, dead)| match run_shape(run, dead) {
             shape if before.contains(&run.id()) => shape,
             // What died of a result died of what was flushed since.
             shape => RunShape { dead: 0, ..shape },
         });
-        if !compact_once(state, &table, &Shape::new(shapes.collect()), Effort::Whole)? {
+        if !compact_once(state, &table, flushed, &Shape::new(shapes.collect()), Effort::Whole)? {
             return Ok(());
         }
         drop(table);
         sweep(state);
     }
+}
+
+/// How many runs of a table were flushed, or loaded, since: they are the newest.
+fn flushed_since(table: &TableView, through: SeqNo) -> usize {
+    table.version.runs().iter().take_while(|run| run.meta().max_seq > through).count()
+}
+
+/// Does a step of what is due while a table is compacted as a whole: of each other table, and of what was flushed of this
+/// one since.
+fn keep_within_limits(state: &State, id: TableId, through: SeqNo) -> Result<()> {
+    if let Some(table) = state.runs_of(id)? {
+        let newest = table.version.runs().iter().zip(table.version.dead()).take(flushed_since(&table, through));
+        let newest = Shape::new(newest.map(|(run, dead)| run_shape(run, dead)).collect());
+        compact_once(state, &table, 0, &newest, Effort::Steady)?;
+    }
+    for other in by_urgency(state).into_iter().filter(|other| *other != id) {
+        match compact_due_of(state, other, Effort::Steady) {
+            Err(error) if error.ends_writing() => return Err(error),
+            outcome => drop(state.compaction_failures.note(other, outcome.map(drop))),
+        }
+    }
+    Ok(())
 }
 
 /// Does the most urgent step of any table; `false` if none was done. A table that fails keeps no other from its step: the
@@ -104,7 +129,7 @@ pub fn compact_table(state: &State, id: TableId) -> Result<()> {
 pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(TableId, Result<()>)) -> Result<bool> {
     let _compacting = locked(&state.compacting);
     state.check_open()?;
-    for id in by_urgency(state) {
+    for id in by_urgency(state).into_iter().filter(|id| !state.compaction_failures.waits(*id)) {
         match compact_due_of(state, id, effort) {
             Ok(was_done) => {
                 outcome(id, Ok(()));
@@ -132,7 +157,7 @@ fn by_urgency(state: &State) -> Vec<TableId> {
 /// Does the most urgent step of a table; `false` if there is none.
 fn compact_due_of(state: &State, id: TableId, effort: Effort) -> Result<bool> {
     let Some(table) = state.runs_of(id)? else { return Ok(false) };
-    compact_once(state, &table, &shape(&table.version), effort)
+    compact_once(state, &table, 0, &shape(&table.version), effort)
 }
 
 /// How far a table is from its bounds, in hundredths.
@@ -155,21 +180,20 @@ pub fn is_held(table: &TableView, options: &Options) -> bool {
 }
 
 /// Rewrites what the policy picks of a table, or as much of it as the memory allows; `false` if it picks nothing. The
-/// shape may lack the newest runs.
-fn compact_once(state: &State, table: &Arc<TableView>, shape: &Shape, effort: Effort) -> Result<bool> {
+/// shape is that of neighbours in age, from the run at `first` on.
+fn compact_once(state: &State, table: &Arc<TableView>, first: usize, shape: &Shape, effort: Effort) -> Result<bool> {
     let Some(picked) = pick(shape, &limits(&state.options), effort) else { return Ok(false) };
-    let newest = table.version.runs().len() - shape.runs().len();
-    let picked = within_memory(state, table, newest, picked, shape)?;
-    let places: Vec<usize> = picked.runs.iter().map(|run| run + newest).collect();
+    let picked = within_memory(state, table, first, picked, shape)?;
+    let places: Vec<usize> = picked.runs.iter().map(|run| run + first).collect();
     rewrite(state, table, &places, &picked)?;
     Ok(true)
 }
 
-fn within_memory(state: &State, table: &TableView, newest: usize, pick: Pick, shape: &Shape) -> Result<Pick> {
+fn within_memory(state: &State, table: &TableView, first: usize, pick: Pick, shape: &Shape) -> Result<Pick> {
     let mut bytes = vec![0; shape.runs().len()];
     if pick.runs.len() > 2 {
         for run in &pick.runs {
-            let input = &table.version.runs()[run + newest];
+            let input = &table.version.runs()[run + first];
             let deletes = input.meta().files.deletes.as_ref().map_or(0, |deletes| in_memory(deletes.count));
             let key_bytes = table.codec.width().unwrap_or(KEY_BYTES_GUESSED) + DELETED_KEY_BYTES;
             bytes[*run] = deletes.saturating_mul(key_bytes).saturating_add(input.sst().merged_bytes()?);

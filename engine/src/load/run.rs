@@ -14,7 +14,7 @@ use arrow::array::{Int64Array, RecordBatch};
 use crate::commit::rotate;
 use crate::error::{Error, Result};
 use crate::flush::{flush_oldest, flush_table};
-use crate::id::SeqNo;
+use crate::id::{SeqNo, TableId};
 use crate::load::origin::Origins;
 use crate::load::sink::{OnConflict, Written};
 use crate::load::sort::Sorter;
@@ -35,6 +35,8 @@ use crate::version::table::{RunsEdit, overlap};
 pub struct LoadOptions {
     /// What to do with keys that are there already.
     pub on_conflict: OnConflict,
+    /// The table that is meant; none for the one that has the name.
+    pub table: Option<TableId>,
     /// Set by the caller to stop the load.
     pub cancel: Arc<AtomicBool>,
     /// Counts rows as they are taken.
@@ -63,7 +65,7 @@ pub struct LoadReport {
 /// [`Error::Cancelled`]; the disk's. Nothing is loaded then.
 pub fn load(state: &State, table: &str, source: &mut dyn BatchSource, options: &LoadOptions) -> Result<LoadReport> {
     state.check_open()?;
-    let snapshot = flushed(state, table)?;
+    let snapshot = flushed(state, table, options.table)?;
     let mut origins = Origins::default();
     let budget = state.options.memory_bytes / 3;
     let mut sorter = Sorter::new(state, snapshot.clone(), options.on_conflict, budget);
@@ -91,8 +93,8 @@ pub fn load(state: &State, table: &str, source: &mut dyn BatchSource, options: &
 
 /// The table as the load begins, all of it in runs: a memtable would stay in memory as long as the load goes on, or be
 /// given up before it is over.
-fn flushed(state: &State, name: &str) -> Result<TableSnapshot> {
-    let id = state.snapshot(name)?.table().id;
+fn flushed(state: &State, name: &str, expected: Option<TableId>) -> Result<TableSnapshot> {
+    let id = state.current().view.expected(name, expected)?.id;
     if !makes(SeededFault::LoadWithoutRotation) {
         flush_table(state, id)?;
     }

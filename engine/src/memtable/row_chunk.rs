@@ -2,7 +2,8 @@
 //!
 //! In: changes of a few rows each, applied by one writer in sequence order. Out: single rows, and the newest visible
 //! change of every key as [`SortedChanges`].
-//! Invariants: readers and the writer never wait for each other; entries are never changed or removed; of one key the
+//! Invariants: readers of a chunk and its writer never wait for each other (for the memtable's list of chunks they do,
+//! while a batch is added); entries are never changed or removed; of one key the
 //! newest change comes first. One-row batches are never kept: a row costs its bytes and an entry, not sixteen arrays.
 
 use std::cmp::Reverse;

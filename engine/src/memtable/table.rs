@@ -22,6 +22,8 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A row chunk with this many changes is full.
 const ROW_CHUNK_ROWS_MAX: usize = 65_536;
+/// A row chunk with this many bytes is full: with those of one more batch it is read as arrays of less than 2 GiB.
+const ROW_CHUNK_BYTES_MAX: usize = 256 << 20;
 
 /// Some changes with consecutive sequence numbers.
 #[derive(Clone, Debug)]
@@ -125,7 +127,11 @@ impl Memtable {
     /// The row chunk that takes the next small change.
     fn open_row_chunk(&self, chunks: &mut Vec<Chunk>, seq: SeqNo) -> Arc<RowChunk> {
         match chunks.last() {
-            Some(Chunk::Rows { chunk, sealed_at: None, .. }) if chunk.changes() < ROW_CHUNK_ROWS_MAX => chunk.clone(),
+            Some(Chunk::Rows { chunk, sealed_at: None, .. })
+                if chunk.changes() < ROW_CHUNK_ROWS_MAX && chunk.size_bytes() < ROW_CHUNK_BYTES_MAX =>
+            {
+                chunk.clone()
+            }
             _ => {
                 seal_last(chunks, seq);
                 let chunk = Arc::new(RowChunk::new(self.form.clone(), self.key_width));

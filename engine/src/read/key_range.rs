@@ -3,8 +3,8 @@
 //! In: a snapshot, an interval of keys, columns, an order, a limit. Out: batches.
 //! Invariants: keys alone decide which row is the newest, never deletion vectors. Who stops early has read little: a step
 //! takes a part of the interval in which no source has more than so many keys, few at first, and only the rows that win
-//! are read. What a step reads of a run stays within [`STEP_BYTES`], unless a single row has more; rows of memtables are in
-//! memory as it is.
+//! are read. What a step reads of all runs stays within [`STEP_BYTES`], about, unless a row of each has more; rows of
+//! memtables are in memory as it is.
 //! How: where a step ends is the nearest of the keys that lie so many keys away in their sources, so that going either
 //! way takes the same few lines; there is no other state than what is left of the interval.
 
@@ -38,7 +38,7 @@ const STEP_KEYS_UNLIMITED: usize = 512;
 const STEP_KEYS_MAX: usize = 65_536;
 /// How much more each step takes than the one before.
 const STEP_GROWTH: usize = 8;
-/// Bytes of the rows that a run gives to a step, about.
+/// Bytes of the rows that runs give to a step, about.
 const STEP_BYTES: usize = 16 << 20;
 
 /// In which order rows come.
@@ -55,8 +55,8 @@ pub enum KeyOrder {
 enum KeySource {
     /// A chunk in memory.
     Chunk(ChunkView),
-    /// The rows of a run, by its index in the version.
-    Rows(usize, Arc<Run>),
+    /// The rows of a run, by its index in the version, and the bytes of one of them with its key, about.
+    Rows(usize, Arc<Run>, usize),
     /// The keys that a run deletes.
     Deleted(Arc<Keys>),
 }
@@ -99,9 +99,10 @@ impl KeyRange {
         order: KeyOrder,
         limit: Option<usize>,
     ) -> Result<Self> {
-        let sources = sources(snapshot, interval)?;
+        let sources = sources(snapshot, interval, projection)?;
         let room = limit.unwrap_or(usize::MAX);
-        let step_keys_max = step_keys_max(&sources, projection)?;
+        let row_bytes = sources.iter().map(KeySource::row_bytes).max().unwrap_or(0).max(1);
+        let step_keys_max = (STEP_BYTES / row_bytes).clamp(1, STEP_KEYS_MAX);
         // Some keys more than rows are wanted: others may be superseded.
         let step_keys = limit.map_or(STEP_KEYS_UNLIMITED, |limit| limit.saturating_add(limit / 4).max(STEP_KEYS_MIN));
         Ok(Self {
@@ -126,7 +127,7 @@ impl KeyRange {
     /// Reads the next part of the interval; `None` if nothing is left.
     fn step(&mut self) -> Result<Option<RecordBatch>> {
         let Some(left) = self.left.take() else { return Ok(None) };
-        let (part, rest) = self.cut(left)?;
+        let (part, rest) = self.cut_within(left)?;
         let mut places = self.places(&part)?;
         if self.order == KeyOrder::Descending {
             places.reverse();
@@ -136,6 +137,24 @@ impl KeyRange {
         self.left = rest.filter(|_| self.room > 0 && !makes(SeededFault::RangeEndsEarly));
         self.step_keys = self.step_keys.saturating_mul(STEP_GROWTH).min(self.step_keys_max);
         fetch(&self.snapshot, &places, &self.projection, Access::Range, &mut self.counts).map(Some)
+    }
+
+    /// As [`KeyRange::cut`]; where the parts that runs have of it are too much together, of fewer keys.
+    fn cut_within(&mut self, left: KeyInterval) -> Result<(KeyInterval, Option<KeyInterval>)> {
+        let row_bytes: usize = self.sources.iter().map(KeySource::row_bytes).sum();
+        // What each of them has at most; most lie beside each other, and have no part of most steps.
+        while self.step_keys > 1 && self.step_keys.saturating_mul(row_bytes) > STEP_BYTES {
+            let (part, rest) = self.cut(left.clone())?;
+            let mut bytes = 0;
+            for source in &self.sources {
+                bytes += source.part_bytes(&part)?;
+            }
+            if bytes <= STEP_BYTES {
+                return Ok((part, rest));
+            }
+            self.step_keys = (self.step_keys / bytes.div_ceil(STEP_BYTES)).max(1);
+        }
+        self.cut(left)
     }
 
     /// The part of the interval that comes next, and what is left behind it.
@@ -221,7 +240,7 @@ impl Iterator for KeyRange {
 }
 
 /// The sources that may know keys of an interval, newest first.
-fn sources(snapshot: &TableSnapshot, interval: &KeyInterval) -> Result<Vec<KeySource>> {
+fn sources(snapshot: &TableSnapshot, interval: &KeyInterval, projection: &[usize]) -> Result<Vec<KeySource>> {
     let table = snapshot.table();
     let mut sources = Vec::new();
     for memtable in &table.memtables {
@@ -232,7 +251,9 @@ fn sources(snapshot: &TableSnapshot, interval: &KeyInterval) -> Result<Vec<KeySo
             continue;
         }
         if run.rows() > 0 {
-            sources.push(KeySource::Rows(index, run.clone()));
+            let key_bytes = run.meta().files.keys.bytes / run.rows();
+            let row_bytes = run.sst().row_bytes(projection)? + usize::try_from(key_bytes).unwrap_or(0);
+            sources.push(KeySource::Rows(index, run.clone(), row_bytes));
         }
         let deleted = run.deleted(&table.codec)?;
         if !deleted.is_empty() {
@@ -242,19 +263,22 @@ fn sources(snapshot: &TableSnapshot, interval: &KeyInterval) -> Result<Vec<KeySo
     Ok(sources)
 }
 
-/// Keys that a step may take of each source, so that what it reads of runs fits into memory.
-fn step_keys_max(sources: &[KeySource], projection: &[usize]) -> Result<usize> {
-    let mut row_bytes = 1;
-    for source in sources {
-        row_bytes = row_bytes.max(match source {
-            KeySource::Rows(_, run) => run.sst().row_bytes(projection)?,
-            KeySource::Chunk(_) | KeySource::Deleted(_) => 1,
-        });
-    }
-    Ok((STEP_BYTES / row_bytes).clamp(1, STEP_KEYS_MAX))
-}
-
 impl KeySource {
+    /// Bytes that are read of a row, about.
+    fn row_bytes(&self) -> usize {
+        match self {
+            Self::Rows(_, _, row_bytes) => *row_bytes,
+            Self::Chunk(_) | Self::Deleted(_) => 0,
+        }
+    }
+
+    /// Bytes that are read of its rows in a part, about, if all of them win.
+    fn part_bytes(&self, part: &KeyInterval) -> Result<usize> {
+        let Self::Rows(_, run, row_bytes) = self else { return Ok(0) };
+        let rows = part.rows(run.sst().key_index())?;
+        Ok(usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX).saturating_mul(*row_bytes))
+    }
+
     /// A key before which, or behind which if `from_end`, so many of its keys lie in an interval.
     fn nth_key(&self, interval: &KeyInterval, count: usize, from_end: bool) -> Result<Option<Vec<u8>>> {
         match self {
@@ -263,7 +287,7 @@ impl KeySource {
                 let positions = keys.within(interval.bounds());
                 Ok(keys.nth(&positions, count, from_end).map(<[u8]>::to_vec))
             }
-            Self::Rows(_, run) => {
+            Self::Rows(_, run, _) => {
                 let mut rows = interval.rows(run.sst().key_index())?;
                 let row = if from_end { rows.nth_back(count) } else { rows.nth(count) };
                 let Some(row) = row else { return Ok(None) };
@@ -285,7 +309,7 @@ impl KeySource {
                 PartKeys::Chunk(changes, positions)
             }
             Self::Deleted(keys) => PartKeys::Deleted(keys.clone(), keys.within(part.bounds())),
-            Self::Rows(run, files) => {
+            Self::Rows(run, files, _) => {
                 let rows = part.rows(files.sst().key_index())?;
                 PartKeys::Rows { run: *run, first: rows.start, keys: files.sst().key_index().read(rows)? }
             }

@@ -22,8 +22,12 @@ use crate::seeded::{SeededFault, makes};
 use crate::version::run::Run;
 use crate::version::table::TableVersion;
 
-/// Keys of a run that are looked up at once.
-const PROBED_KEYS: u64 = 65_536;
+/// Keys of a run that are looked up at once, at most.
+const PROBED_KEYS: usize = 65_536;
+/// Keys of a run that are looked up at once before it is known how long they are.
+const FIRST_PROBED_KEYS: usize = 1024;
+/// Bytes of keys of a run that are looked up at once, about, unless a single one has more.
+const PROBED_BYTES: usize = 4 << 20;
 
 /// The rows of `older` runs (newest first) that die when `newer` runs, which are disjoint in keys, come.
 ///
@@ -125,22 +129,31 @@ pub fn each_keys(
     if !run.key_bounds().is_some_and(|bounds| within.touches(bounds)) {
         return Ok(());
     }
+    let mut at_once = FIRST_PROBED_KEYS;
     if run.rows() > 0 {
         let mut left = within.rows(run.sst().key_index())?;
         while !left.is_empty() {
-            let to = left.end.min(left.start + PROBED_KEYS);
-            visit(&run.sst().key_index().read(left.start..to)?)?;
-            left.start = to;
+            let to = left.end.min(left.start + at_once as u64);
+            let keys = run.sst().key_index().read(left.start..to)?;
+            visit(&keys)?;
+            (left.start, at_once) = (to, probed_keys(&keys));
         }
     }
     let deleted = run.deleted(codec)?;
-    let positions = deleted.within(within.bounds());
-    if positions.is_empty() || makes(SeededFault::DeletesKillNothing) {
-        return Ok(());
+    let mut left = deleted.within(within.bounds());
+    while !left.is_empty() && !makes(SeededFault::DeletesKillNothing) {
+        let to = left.end.min(left.start + at_once);
+        let mut keys = Keys::new(deleted.width());
+        keys.extend(&deleted, left.start..to);
+        visit(&keys)?;
+        (left.start, at_once) = (to, probed_keys(&keys));
     }
-    let mut keys = Keys::new(deleted.width());
-    keys.extend(&deleted, positions);
-    visit(&keys)
+    Ok(())
+}
+
+/// How many keys as long as these are looked up at once.
+fn probed_keys(keys: &Keys) -> usize {
+    (PROBED_BYTES / (keys.size_bytes() / keys.len().max(1)).max(1)).clamp(1, PROBED_KEYS)
 }
 
 fn find(keys: &Keys, older: &[Arc<Run>], codec: &KeyCodec, dead: &mut BTreeMap<RunId, DeletionVector>) -> Result<()> {

@@ -57,6 +57,19 @@ impl TableSnapshot {
         self.seq
     }
 
+    /// Bytes in memory of a row of some columns, about, in the run where rows are largest; 1 where there is none. Cost: a
+    /// look at the footer of every run.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Corrupt`]; the disk's.
+    pub fn row_bytes_max(&self, projection: &[usize]) -> Result<usize> {
+        let mut row_bytes = 1;
+        for run in self.table.version.runs().iter().filter(|run| run.rows() > 0) {
+            row_bytes = row_bytes.max(run.sst().row_bytes(projection)?);
+        }
+        Ok(row_bytes)
+    }
+
     /// The changes in memory that it sees, newest chunk first.
     ///
     /// # Errors

@@ -50,6 +50,7 @@ impl Operation {
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
     changes: Vec<(String, Operation, RecordBatch)>,
+    expected: BTreeMap<String, TableId>,
 }
 
 impl WriteBatch {
@@ -74,6 +75,17 @@ impl WriteBatch {
     pub fn delete(&mut self, table: &str, keys: RecordBatch) -> &mut Self {
         self.changes.push((table.to_owned(), Operation::Delete, keys));
         self
+    }
+
+    /// Lets it be refused where another table has this name than the one of this id, as after that one was dropped.
+    pub fn expect(&mut self, table: &str, id: TableId) -> &mut Self {
+        self.expected.insert(table.to_owned(), id);
+        self
+    }
+
+    /// The id that a table must have.
+    pub fn expected(&self, table: &str) -> Option<TableId> {
+        self.expected.get(table).copied()
     }
 
     /// Bytes of its rows.

@@ -21,6 +21,10 @@ use crate::id::{ColumnId, SchemaId};
 /// Name of the hidden ascending column of a table without a key (`Int64`, from 1).
 pub const ROW_ID: &str = "__rowid";
 
+/// Levels that a column's type has, at most: a column of integers has one, of lists of them two. FlatBuffers' verifier goes
+/// down 64 tables, of which a batch in the log has three around its fields.
+pub const LEVELS_MAX: usize = 60;
+
 /// Longest name of a table or a column in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -157,6 +161,9 @@ fn check_columns(schema: &Schema) -> Result<()> {
         if !seen.insert(field.name()) {
             return Err(Error::DuplicateColumn { column: field.name().clone() });
         }
+        if !is_nested_within(field.data_type(), LEVELS_MAX) {
+            return Err(Error::NestedTooDeep { column: field.name().clone(), limit: LEVELS_MAX });
+        }
         if !can_be_stored(field) {
             return Err(Error::UnsupportedType { column: field.name().clone(), data_type: field.data_type().clone() });
         }
@@ -224,6 +231,18 @@ fn can_be_key(data_type: &DataType) -> bool {
 
 fn can_be_decimal<T: DecimalType>(precision: u8, scale: i8) -> bool {
     validate_decimal_precision_and_scale::<T>(precision, scale).is_ok()
+}
+
+/// Whether a type has no more than so many levels, its own included.
+fn is_nested_within(data_type: &DataType, levels: usize) -> bool {
+    let within = |field: &FieldRef| is_nested_within(field.data_type(), levels - 1);
+    levels > 0
+        && match data_type {
+            DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => within(field),
+            DataType::Map(entries, _) => within(entries),
+            DataType::Struct(fields) => fields.iter().all(within),
+            _ => true,
+        }
 }
 
 /// Whether Parquet gives the same values of the same type back.

@@ -24,7 +24,7 @@ use crate::sst::kept::{KeptRow, RowId};
 use crate::sst::meta::FileId;
 use crate::sst::page::point_reader::PointReader;
 use crate::sst::page::source::PageSource;
-use crate::sst::rows::{SstRows, load_metadata};
+use crate::sst::rows::{SstRows, load_metadata, row_bytes_max};
 use crate::sst::store::Store;
 use crate::sst::verified_file::VerifiedFile;
 
@@ -36,6 +36,9 @@ const TOGETHER_MAX: usize = 100;
 
 /// Rows lie together if at least one in so many, from the first to the last, is wanted.
 const TOGETHER_STEP: u64 = 8;
+
+/// Bytes of rows that are decoded into one batch, about: an array of text or bytes has two GiB at most.
+const DECODED_BYTES: usize = 512 << 20;
 
 /// Why rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +186,9 @@ impl TableFile {
 
     /// The rows of some ranges as one batch.
     fn read(&self, ranges: &[Range<u64>], projection: &[usize]) -> Result<RecordBatch> {
-        let rows = self.ranges(ranges, projection, usize::MAX)?;
+        // More than its arrays can hold of a column is no damage of the file.
+        let batch_rows = (DECODED_BYTES / row_bytes_max(&self.metadata()?, projection)).max(1);
+        let rows = self.ranges(ranges, projection, batch_rows)?;
         let schema = rows.schema().clone();
         let batches = rows.collect::<Result<Vec<_>>>()?;
         Ok(if let [batch] = &*batches { batch.clone() } else { concat_batches(&schema, &batches)? })

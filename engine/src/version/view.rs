@@ -114,6 +114,20 @@ impl View {
         })
     }
 
+    /// A table by name, which must be the one of this id, if one is given.
+    ///
+    /// # Errors
+    /// As [`View::named`]; [`Error::Dropped`], if another one has the name, or none.
+    pub fn expected(&self, name: &str, id: Option<TableId>) -> Result<&Arc<TableView>> {
+        let found = self.named(name);
+        match id {
+            Some(id) => {
+                found.ok().filter(|table| table.id == id).ok_or_else(|| Error::Dropped { table: name.to_owned() })
+            }
+            None => found,
+        }
+    }
+
     /// The view with a table added or replaced.
     #[must_use]
     pub fn with(&self, table: TableView) -> Self {

@@ -32,6 +32,8 @@ pub struct Sealed {
     pub id: WalId,
     /// The highest sequence number in it or before it.
     pub max_seq: SeqNo,
+    /// Bytes in it.
+    pub length: u64,
 }
 
 /// Memory of a group that is kept for the next one.
@@ -115,9 +117,9 @@ impl Wal {
         self.syncs
     }
 
-    /// Bytes of all segments that are still there, about.
+    /// Bytes of all segments that are still there.
     pub fn size_bytes(&self) -> u64 {
-        self.sealed.len() as u64 * self.segment_bytes_max + self.end.length
+        self.sealed.iter().fold(self.end.length, |bytes, sealed| bytes.saturating_add(sealed.length))
     }
 
     /// Adds a record to the group that the next [`Wal::commit`] writes.
@@ -214,7 +216,7 @@ impl Wal {
                 return Ok(());
             }
         }
-        self.sealed.push(Sealed { id: self.end.segment, max_seq: self.last_seq });
+        self.sealed.push(Sealed { id: self.end.segment, max_seq: self.last_seq, length: self.end.length });
         self.file = file;
         self.reserved = Some(0);
         self.end = LogEnd { segment: next, length: SEGMENT_HEADER_BYTES };

@@ -171,7 +171,7 @@ impl Replay<'_> {
                 Err(Error::corrupt_at(path, offset, damage))
             }
             Some(next) => {
-                self.found.sealed.push(Sealed { id, max_seq: self.found.last_seq });
+                self.found.sealed.push(Sealed { id, max_seq: self.found.last_seq, length: offset });
                 Ok(Some(next))
             }
             None => self.check_end().map(|()| None),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -333,4 +333,57 @@ fn what_is_due_keeps_tables_within_their_bounds_and_leaves_every_row() {
     }
     let wanted = [Reason::ManyRuns, Reason::DeadRows, Reason::SmallRuns];
     assert!(wanted.iter().all(|reason| reasons.contains_key(reason)), "{reasons:?}");
+}
+
+/// Other tables waited for the end of a compaction that somebody had asked for, and so did their writers.
+#[test]
+fn other_tables_are_kept_within_their_limits_while_one_is_compacted_as_a_whole() {
+    let (begun, database) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(OnceLock::<Weak<Database>>::new()));
+    let depths = Arc::new(Mutex::new(Vec::new()));
+    let (runs_begun, shared, found) = (begun.clone(), database.clone(), depths.clone());
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), move |call, path| {
+        let is_run = call == Call::Change && path.starts_with("staging/") && path.ends_with(".parquet");
+        let is_asked = std::thread::current().name() == Some("asks");
+        if is_run && is_asked && runs_begun.load(Ordering::Relaxed) < usize::MAX / 2 {
+            let db = shared.get().unwrap().upgrade().unwrap();
+            if runs_begun.fetch_add(1, Ordering::Relaxed) == 0 {
+                let before = runs_begun.swap(usize::MAX, Ordering::Relaxed);
+                overlapping_runs(&db, "b", 6);
+                runs_begun.store(before, Ordering::Relaxed);
+            }
+            found.lock().unwrap().push(db.report().tables[1].depth);
+        }
+        Ok(())
+    });
+    let options = Options { background: true, dead_percent: 100, memtable_bytes: 1 << 20, ..many_runs(4) };
+    let db = Arc::new(Database::open(Arc::new(disk), options).unwrap());
+    database.set(Arc::downgrade(&db)).unwrap();
+    for table in ["a", "b"] {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+    }
+    for part in 0..10 {
+        db.write(WriteBatch::new().upsert("a", rows(&list(part * 40..part * 40 + 40, "old")))).unwrap();
+        db.flush("a").unwrap();
+    }
+    db.write(WriteBatch::new().upsert("a", rows(&list((0..400).step_by(3), "new")))).unwrap();
+    // Not to be flushed by the one who is asked.
+    db.flush("a").unwrap();
+    let asking = db.clone();
+    begun.store(0, Ordering::Relaxed);
+    std::thread::Builder::new()
+        .name("asks".to_owned())
+        .spawn(move || asking.compact("a").unwrap())
+        .unwrap()
+        .join()
+        .unwrap();
+    let depths = depths.lock().unwrap().clone();
+    assert!(depths[0] >= 6 && depths.last().is_some_and(|depth| *depth < 4), "{depths:?}");
+}
+
+/// Flushes runs that share all keys.
+fn overlapping_runs(db: &Database, table: &str, count: usize) {
+    for number in 0..count {
+        db.write(WriteBatch::new().upsert(table, rows(&list(0..10, &number.to_string())))).unwrap();
+        db.flush(table).unwrap();
+    }
 }

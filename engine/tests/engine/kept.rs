@@ -10,10 +10,11 @@ use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
-use rustling_engine::error::Result;
+use rustling_engine::error::{Error, Result};
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
 use rustling_engine::memtable::table::Memtable;
+use rustling_engine::read::source::KeyInterval;
 use rustling_engine::rows::change::WriteBatch;
 use rustling_engine::source::{BatchSource, SourceBatch};
 
@@ -131,4 +132,28 @@ fn what_is_flushed_while_rows_are_asked_whether_to_go_leaves_memory() {
     };
     db.delete_where("t", &mut Where::new(&[1], nothing)).unwrap();
     assert_eq!(stays, Some(false));
+}
+
+/// Nobody counted what was in memory of it.
+#[test]
+fn what_is_in_memory_of_a_dropped_table_is_given_up_as_what_was_flushed_is() {
+    let options =
+        Options { memory_bytes: 1 << 20, memtable_bytes: 512 << 10, wal_segment_bytes: 1 << 20, ..small_options() };
+    let db = Database::open(Arc::new(MemoryDisk::new()), options).unwrap();
+    let snapshots = ["dropped", "flushed"].map(|table| {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+        let list: Vec<(i64, String)> = (0..150).map(|key| (key, "x".repeat(1000))).collect();
+        db.write(WriteBatch::new().upsert(table, rows(&list))).unwrap();
+        db.snapshot()
+    });
+    db.drop_table("dropped").unwrap();
+    let count = |snapshot: usize, table: &str| -> Result<usize> {
+        let batches = snapshots[snapshot].table(table)?.scan(&KeyInterval::ALL, &[0])?;
+        batches.map(|batch| batch.map(|batch| batch.num_rows())).sum()
+    };
+    assert_eq!(count(0, "dropped").unwrap(), 150);
+    db.flush("flushed").unwrap();
+    let refused = count(0, "dropped").unwrap_err();
+    assert!(matches!(refused, Error::SnapshotTooOld { .. }), "{refused}");
+    assert_eq!(count(1, "flushed").unwrap(), 150);
 }

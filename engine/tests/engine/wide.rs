@@ -11,8 +11,9 @@ use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error;
 use rustling_engine::load::run::LoadOptions;
 use rustling_engine::load::sink::OnConflict;
+use rustling_engine::read::key_range::KeyOrder;
 use rustling_engine::read::source::KeyInterval;
-use rustling_engine::rows::canonical::batch_bytes;
+use rustling_engine::rows::canonical::{batch_bytes, kept_bytes};
 use rustling_engine::rows::change::WriteBatch;
 
 use crate::fixture::{MemorySource, contents, rows, schema};
@@ -106,4 +107,24 @@ fn columns_beyond_the_memory_are_refused_where_a_table_is_made_and_where_one_is_
     assert!(matches!(refused, Error::TooManyColumns { columns: 128, needed_mib: 64, limit_mib: 63, .. }), "{refused}");
     let small = open(64 << 20).unwrap();
     small.create_table("u", &columns(64), &["c0"]).unwrap();
+}
+
+/// Each of the runs gave as much as a step may have.
+#[test]
+fn a_step_of_a_range_is_bounded_however_many_runs_there_are() {
+    let db = database(256 << 20);
+    for run in 0..3 {
+        let list: Vec<(i64, String)> = (0..600).map(|key| (3 * key + run, "x".repeat(16 << 10))).collect();
+        db.write(WriteBatch::new().upsert("t", rows(&list))).unwrap();
+        db.flush("t").unwrap();
+    }
+    let table = db.snapshot().table("t").unwrap();
+    let (mut count, mut largest) = (0, 0);
+    for batch in table.range(&KeyInterval::ALL, &[0, 1], KeyOrder::Ascending, None).unwrap() {
+        let batch = batch.unwrap();
+        count += batch.num_rows();
+        largest = largest.max(kept_bytes(batch.columns()));
+    }
+    assert_eq!(count, 1800);
+    assert!((8 << 20..20 << 20).contains(&largest), "{largest} bytes at once");
 }

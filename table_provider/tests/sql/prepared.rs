@@ -234,6 +234,13 @@ async fn values_to_insert_are_cast_to_their_columns() {
     assert_eq!(text(&query(&fixture.context, &prepared, &values).await.unwrap()), ["2"]);
     let inserted = rows(&fixture.context, "SELECT * FROM t WHERE k > 9000 ORDER BY k").await;
     assert_eq!(inserted, ["NULL|9001|7|0.5", "b|9002|7|2.0"]);
+    // Where it is used twice it is what it is in each place.
+    let prepared = prepare(&fixture.context, "INSERT INTO t VALUES ($1, $1, $2, $2 * 1.5)").await.unwrap();
+    let values = [ScalarValue::Utf8(Some("009500".to_owned())), ScalarValue::Float64(Some(2.5))];
+    assert_eq!(text(&query(&fixture.context, &prepared, &values).await.unwrap()), ["1"]);
+    assert_eq!(rows(&fixture.context, "SELECT * FROM t WHERE k = 9500").await, ["009500|9500|2|3.75"]);
+    let prepared =
+        prepare(&fixture.context, "INSERT INTO t VALUES ($1, $2, $3, 0.5), ('b', 9002, $3, $4)").await.unwrap();
     let values = [ScalarValue::Null, ScalarValue::Int64(Some(1)), ScalarValue::Int64(Some(1 << 40)), ScalarValue::Null];
     query(&fixture.context, &prepared, &values).await.unwrap_err();
     let of_query = "INSERT INTO t SELECT $1, k + 9000, n, f FROM t WHERE k = $2 + 0.5";

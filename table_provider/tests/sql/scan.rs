@@ -1,8 +1,11 @@
 //! Scans of tables in every state give the model's rows.
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::physical_plan::collect;
 use futures::{StreamExt, TryStreamExt};
+use rustling_engine::config::Options;
+use rustling_engine::rows::canonical::batch_bytes;
 use rustling_engine::rows::change::WriteBatch;
 use std::sync::Arc;
 use tokio::runtime::Builder;
@@ -238,4 +241,19 @@ fn merges_that_nobody_reads_on_hold_no_other_query_up() {
             assert_eq!(first + rest.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3_000);
         }
     });
+}
+
+/// A sort counts the buffers of each batch that it is given: of a hundred slices of one large batch a hundred times.
+#[tokio::test]
+async fn batches_of_rows_in_memory_keep_no_memory_but_their_own() {
+    let mut fixture = Fixture::with(Options { background: false, ..Options::with_memory(256 << 20) });
+    // Of one change, and of two that overlap.
+    for version in 0..2 {
+        fixture.upsert(0..100_000, version);
+        let batches = run(&fixture.context, "SELECT v, n, k FROM t").await.unwrap();
+        assert!(batches.len() > 10);
+        let kept: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+        let needed: usize = batches.iter().map(batch_bytes).sum();
+        assert!(kept < 3 * needed, "version {version}: {kept} bytes for {needed}");
+    }
 }

@@ -49,6 +49,11 @@ fn named(findings: &[Finding]) -> Vec<(&str, bool)> {
 fn lost_and_damaged_key_indexes_and_deletion_vectors_are_rebuilt() {
     let reference = Reference::closed(Scale::Small);
     let options = options(Scale::Small);
+    let open = |disk| Database::open(disk, options.clone()).unwrap();
+    let written = |db: &Database| -> Vec<String> {
+        db.report().tables.iter().map(|table| format!("{}: {:?}", table.name, table.history)).collect()
+    };
+    let written_before = written(&open(Arc::new(reference.image.clone().into_disk())));
     let mut rebuilt = 0;
     for (path, bytes) in reference.files().iter().filter(|(path, _)| matches!(kind(path), "keys" | "dv")) {
         for (mishap, image) in mishaps(&reference.image, path, bytes) {
@@ -58,8 +63,9 @@ fn lost_and_damaged_key_indexes_and_deletion_vectors_are_rebuilt() {
             let report = repair(&disk, &options, None).unwrap();
             assert_eq!((report.rebuilt, report.left.len()), (vec![path.clone()], 0), "{path} {mishap}");
             assert_eq!(verify(&disk, &options, None).unwrap().findings.len(), 0, "{path} {mishap}");
-            let db = Database::open(disk, options.clone()).unwrap();
+            let db = open(disk);
             check_model(&db, &reference.model).unwrap_or_else(|text| panic!("{path} {mishap}: {text}"));
+            assert_eq!(written(&db), written_before, "{path} {mishap}");
             rebuilt += 1;
         }
     }

@@ -30,7 +30,7 @@ fn state_without_threads() -> Arc<State> {
 
 fn pending(state: &State, batch: &WriteBatch, done: Done) -> Pending {
     let memory = Arc::new(state.reserve(0).unwrap());
-    Pending { batch: prepare_batch(state, batch, memory).unwrap(), done }
+    Pending { batch: prepare_batch(state, batch, &[], memory).unwrap(), done }
 }
 
 /// It was answered while the batch that it met in its group was not visible yet, so that its writer did not find the

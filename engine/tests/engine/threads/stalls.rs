@@ -11,10 +11,12 @@ use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error;
+use rustling_engine::load::run::LoadOptions;
+use rustling_engine::load::sink::OnConflict;
 use rustling_engine::recover::open;
 use rustling_engine::rows::change::WriteBatch;
 
-use crate::fixture::{contents, rows, schema};
+use crate::fixture::{MemorySource, contents, rows, schema};
 use crate::hooked::HookedDisk;
 
 /// How long something that must come may take to come.
@@ -154,4 +156,99 @@ fn a_writer_that_waits_for_a_batch_on_its_way_is_not_told_of_a_failure() {
         drop(on_its_way);
         writer.join().unwrap().unwrap();
     });
+}
+
+/// Small batches always fitted, and came between: it waited as long as there were any.
+#[test]
+fn nobody_passes_a_large_batch_that_waits() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let (state, _) = open(disk, Options { background: false, ..small() }).unwrap();
+    let stalls = || state.counters.stalls.load(Ordering::Relaxed);
+    let on_its_way = state.reserve(1 << 10).unwrap();
+    let small_is_in = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (state, small_is_in) = (&state, &small_is_in);
+        let large = scope.spawn(move || admit(state, 256 << 10).map(|_| small_is_in.load(Ordering::Acquire)));
+        while stalls() < 1 {
+            std::thread::yield_now();
+        }
+        let small = scope.spawn(move || {
+            let memory = admit(state, 1 << 10);
+            small_is_in.store(true, Ordering::Release);
+            memory.map(drop)
+        });
+        while stalls() < 2 {
+            assert!(!small_is_in.load(Ordering::Acquire), "a small batch passed");
+            std::thread::yield_now();
+        }
+        drop(on_its_way);
+        assert!(!large.join().unwrap().unwrap(), "a small batch passed");
+        small.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_batch_that_is_too_large_does_not_wait() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let (state, _) = open(disk, Options { background: false, ..small() }).unwrap();
+    let _on_its_way = state.reserve(1 << 10).unwrap();
+    let refused = admit(&state, state.options.batch_bytes_max() + 1).unwrap_err();
+    assert!(matches!(refused, Error::BatchTooLarge { .. }), "{refused}");
+}
+
+/// The log grew until there was no space, for the sake of a table that cannot be flushed.
+#[test]
+fn a_log_that_cannot_be_cut_stops_writes_at_twice_its_bytes() {
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), |_, path| {
+        let is_refused =
+            std::thread::current().name() == Some("rustling-flush") && path.starts_with("tables/0000000001");
+        if is_refused { Err(std::io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+    });
+    let options = Options { wal_bytes: 100_000, wal_segment_bytes: 20_000, ..Options::default() };
+    let db = Database::open(Arc::new(disk), options).unwrap();
+    for table in ["failing", "other"] {
+        db.create_table(table, &schema(), &["k"]).unwrap();
+    }
+    write(&db, "failing", 0, 1).unwrap();
+    let began = std::time::Instant::now();
+    let refused = (0..).find_map(|number| {
+        assert!(began.elapsed() < PATIENCE, "{} bytes of log", db.report().wal_bytes);
+        write(&db, "other", number, 1).err()
+    });
+    let refused = refused.unwrap();
+    assert!(matches!(&refused, Error::LogPinned { table, .. } if table == "failing"), "{refused}");
+    assert!(db.report().wal_bytes > 200_000);
+}
+
+/// Each brings runs of its own, and writers of small batches alone had to wait for compactions.
+#[test]
+fn a_load_waits_for_compactions_that_are_behind() {
+    let (goes_on, was_early) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (waits, early) = (goes_on.clone(), was_early.clone());
+    let disk = HookedDisk::new(Arc::new(MemoryDisk::new()), move |_, path| {
+        let is_run = path.starts_with("staging/") && path.ends_with(".parquet");
+        while is_run && is_compaction() && !waits.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        if is_run && std::thread::current().name() == Some("loader") && !waits.load(Ordering::Acquire) {
+            early.store(true, Ordering::Release);
+        }
+        Ok(())
+    });
+    let db = overlapping(disk, &["t"]);
+    std::thread::scope(|scope| {
+        let db = &db;
+        let load = move || {
+            let options = LoadOptions { on_conflict: OnConflict::Update, ..LoadOptions::default() };
+            db.load("t", &mut MemorySource::new(vec![rows(&[(1, "loaded".to_owned())])]), &options).map(drop)
+        };
+        let loader = std::thread::Builder::new().name("loader".to_owned()).spawn_scoped(scope, load).unwrap();
+        while db.report().stalls_for_compaction == 0 && !loader.is_finished() {
+            std::thread::yield_now();
+        }
+        goes_on.store(true, Ordering::Release);
+        loader.join().unwrap().unwrap();
+    });
+    assert!(!was_early.load(Ordering::Acquire));
+    assert_eq!(contents(&db).unwrap()["t"][&1], "loaded");
 }
