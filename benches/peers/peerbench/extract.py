@@ -13,7 +13,7 @@ from peerbench.summary import QUERY_NAMES, SYNC, TABLES, Column, Summary, Table,
 def read(paths):
     """The summary of files of lines. What is said about the run and the machine is that of the first."""
     files = [[json.loads(text) for text in open(path)] for path in paths]
-    summary = Summary(run=files[0][0], data=next(line for line in files[0] if line["kind"] == "data"))
+    summary = Summary(run=dict(files[0][0]), data=next(line for line in files[0] if line["kind"] == "data"))
     peers = dict.fromkeys(peer for lines in files for peer in lines[0]["peers"])
     summary.run["peers"] = sorted(peers, key=lambda peer: peer != OURS)
     groups = defaultdict(list)
