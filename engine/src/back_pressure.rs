@@ -139,8 +139,7 @@ fn check_log(state: &State) -> Result<()> {
         return Ok(());
     }
     let view = state.current().view;
-    let oldest = view.tables().filter_map(|table| Some((table.oldest_change()?, table))).min_by_key(|(seq, _)| *seq);
-    match oldest.and_then(|(_, table)| Some((table, failure(state, table)?))) {
+    match view.with_oldest_change().and_then(|table| Some((table, failure(state, table)?))) {
         Some((table, source)) => Err(Error::LogPinned { bytes, table: table.name.to_string(), source }),
         None => Ok(()),
     }

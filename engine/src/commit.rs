@@ -292,10 +292,9 @@ fn rotate_full(state: &State, writer: &Writer) {
         .map(|table| (table.id, table))
         .collect();
     if writer.wal.size_bytes() > state.options.wal_bytes {
-        let oldest =
-            view.tables().filter_map(|table| Some((table.oldest_change()?, table))).min_by_key(|(seq, _)| *seq);
         // One that is frozen is on its way into runs.
-        full.extend(oldest.filter(|(_, table)| table.oldest_frozen().is_none()).map(|(_, table)| (table.id, table)));
+        let oldest = view.with_oldest_change().filter(|table| table.oldest_frozen().is_none());
+        full.extend(oldest.map(|table| (table.id, table)));
     }
     for table in full.into_values() {
         rotate(state, table.id);

@@ -29,7 +29,6 @@ use crate::id::{Digest, ManifestId, RunId, SeqNo, TableId};
 use crate::line::Line;
 use crate::memtable::table::Memtable;
 use crate::pace::Pace;
-use crate::read::snapshot::TableSnapshot;
 use crate::sst::store::Store;
 use crate::sst::writer::Encoder;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -328,15 +327,6 @@ impl State {
     /// Changes what readers see, in one step.
     pub fn change_current(&self, change: impl FnOnce(&mut Current)) {
         change(&mut self.current.write().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// A table as it is now.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTable`].
-    pub fn snapshot(&self, name: &str) -> Result<TableSnapshot> {
-        let current = self.current();
-        Ok(TableSnapshot::new(current.view.named(name)?.clone(), current.visible))
     }
 
     /// The ids of all tables. Who goes on from these keeps no memtable in memory, as a view would.

@@ -1,8 +1,9 @@
 //! A statement that is planned once and run with values for its parameters.
 //!
 //! In: a parsed statement with parameters `$1`, `$2`, ... Out: its rows for values of these.
-//! Invariants: it gives what the same text with literals gives, planned with the session's settings of the time it was
-//! prepared; each run shows one snapshot of its time. Only queries and inserts are prepared.
+//! Invariants: it gives what the same text with literals gives; each run shows one snapshot of its time. Its text is
+//! planned when it is prepared, a query for one row by its key altogether; others are optimised for each run, with the
+//! session's settings of that time. Only queries and inserts are prepared.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};

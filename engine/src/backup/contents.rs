@@ -178,7 +178,9 @@ mod tests {
         let write = |id: i64| {
             let memory = Arc::new(state.reserve(0).unwrap());
             let batch = prepare_batch(&state, WriteBatch::new().upsert("t", row(id)), &[], memory).unwrap();
-            commit_group(&state, vec![Pending { batch, done: Box::new(|result| assert!(result.is_ok())) }]);
+            let (sender, answer) = std::sync::mpsc::channel();
+            commit_group(&state, vec![Pending { batch, done: Box::new(move |written| drop(sender.send(written))) }]);
+            answer.recv().unwrap().unwrap();
         };
         write(1);
         let current = state.current();

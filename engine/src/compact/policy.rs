@@ -243,16 +243,15 @@ impl Policy<'_> {
     /// What lies above a base run and is worth to be merged with it, so that reading a range asks one run. What reaches
     /// over more than one group of slots is merged with its like first, and cut; then each slot is rewritten by itself.
     fn overlaps(&self) -> Option<Pick> {
-        let is_worth = |slot: &&Slot| match &*slot.stack {
-            // Side by side: one of them is older and reaches over from a neighbouring slot.
-            stack if self.shape.depth_of(stack) < 2 => false,
-            [] => false,
-            [above @ .., base] => {
+        // Not those that lie side by side, of which one is older and reaches over from a neighbouring slot.
+        let overlapping = self.shape.slots().iter().filter(|slot| self.shape.depth_of(&slot.stack) > 1);
+        let is_worth = |slot: &&Slot| {
+            slot.stack.split_last().is_some_and(|(base, above)| {
                 let bytes: u64 = above.iter().map(|run| self.bytes_in_slot(*run)).sum();
                 bytes.saturating_mul(IDLE_WRITE_TIMES) >= self.bytes_in_slot(*base)
-            }
+            })
         };
-        let slot = self.shape.slots().iter().filter(is_worth).max_by_key(|slot| self.shape.depth_of(&slot.stack))?;
+        let slot = overlapping.filter(is_worth).max_by_key(|slot| self.shape.depth_of(&slot.stack))?;
         let wide: Vec<usize> = slot.stack.iter().copied().filter(|run| self.is_wide(*run, &self.groups)).collect();
         let runs = if wide.is_empty() { slot.stack.clone() } else { wide };
         Some(self.picked(Reason::ManyRuns, self.shape.closed(&runs, &self.groups), &self.groups))

@@ -118,6 +118,7 @@ fn keep_within_limits(state: &State, id: TableId, through: SeqNo) -> Result<()> 
             outcome => drop(state.compaction_failures.note(other, outcome.map(drop))),
         }
     }
+    sweep(state);
     Ok(())
 }
 
@@ -129,7 +130,7 @@ fn keep_within_limits(state: &State, id: TableId, through: SeqNo) -> Result<()> 
 pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(TableId, Result<()>)) -> Result<bool> {
     let _compacting = locked(&state.compacting);
     state.check_open()?;
-    for id in by_urgency(state).into_iter().filter(|id| !state.compaction_failures.waits(*id)) {
+    for id in by_urgency(state) {
         match compact_due_of(state, id, effort) {
             Ok(was_done) => {
                 outcome(id, Ok(()));
@@ -145,11 +146,13 @@ pub fn compact_step(state: &State, effort: Effort, outcome: &mut dyn FnMut(Table
     Ok(false)
 }
 
-/// All tables, the most urgent one first.
+/// All tables but those whose compaction failed a moment ago, the most urgent one first.
 fn by_urgency(state: &State) -> Vec<TableId> {
     let limits = limits(&state.options);
     let urgency = |table: &Arc<TableView>| (urgency(&shape(&table.version), &limits), table.id);
-    let mut tables: Vec<(u64, TableId)> = state.current().view.tables().map(urgency).collect();
+    let view = state.current().view;
+    let tables = view.tables().filter(|table| !state.compaction_failures.waits(table.id));
+    let mut tables: Vec<(u64, TableId)> = tables.map(urgency).collect();
     tables.sort_by_key(|(urgency, _)| Reverse(*urgency));
     tables.into_iter().map(|(_, id)| id).collect()
 }

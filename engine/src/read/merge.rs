@@ -300,6 +300,7 @@ mod tests {
         }
         assert_eq!(sizes, [BLOCK_ROWS, BLOCK_ROWS, 20_000 - 2 * BLOCK_ROWS]);
     }
+
     /// One batch.
     struct Once(Option<KeyedBatch>);
 

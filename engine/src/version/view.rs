@@ -114,6 +114,12 @@ impl View {
         })
     }
 
+    /// The table with the oldest change that is in no run yet: the log is needed from there on.
+    pub fn with_oldest_change(&self) -> Option<&Arc<TableView>> {
+        let changed = self.tables().filter_map(|table| Some((table.oldest_change()?, table)));
+        changed.min_by_key(|(seq, _)| *seq).map(|(_, table)| table)
+    }
+
     /// A table by name, which must be the one of this id, if one is given.
     ///
     /// # Errors

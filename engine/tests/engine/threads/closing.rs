@@ -10,9 +10,10 @@ use rustling_engine::database::Database;
 use rustling_engine::disk::api::Disk;
 use rustling_engine::disk::memory::MemoryDisk;
 use rustling_engine::error::Error;
+use rustling_engine::read::snapshot::TableSnapshot;
 use rustling_engine::recover::open;
 use rustling_engine::rows::change::WriteBatch;
-use rustling_engine::state::State;
+use rustling_engine::state::{Current, State};
 
 use crate::fixture::{keys, rows, schema};
 use crate::hooked::{Call, HookedDisk};
@@ -42,7 +43,9 @@ fn an_insert_that_is_refused_finds_the_row_it_was_refused_for() {
     let insert = |value: &str| {
         let (looks, answers) = (state.clone(), answers.clone());
         let done = move |answer| {
-            let found = looks.snapshot("t").unwrap().get(&keys(&[7])).unwrap().is_some();
+            let Current { view, visible } = looks.current();
+            let table = TableSnapshot::new(view.named("t").unwrap().clone(), visible);
+            let found = table.get(&keys(&[7])).unwrap().is_some();
             answers.lock().unwrap().push((answer, found));
         };
         pending(&state, WriteBatch::new().insert("t", rows(&[(7, value.to_owned())])), Box::new(done))
