@@ -23,7 +23,7 @@ use crate::read::locate::Place;
 use crate::read::snapshot::{SCAN_BATCH_ROWS, TableSnapshot};
 use crate::read::source::KeyInterval;
 use crate::rows::change::DELETED;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{HeadedKey, Keys};
 use crate::seeded::{SeededFault, makes};
 use crate::sst::counts::ReadCounts;
 use crate::sst::table_file::Access;
@@ -189,26 +189,18 @@ impl KeyRange {
             parts.reverse();
         }
         // On top the least key, of equal ones the newest.
-        let mut heap: BinaryHeap<Reverse<(&[u8], usize, usize)>> =
-            parts.iter().enumerate().map(|(rank, part)| Reverse((part.key(0), rank, 0))).collect();
-        let (mut places, mut before) = (Vec::new(), None);
-        while let Some(Reverse((mut key, rank, mut at))) = heap.pop() {
+        let mut heap: BinaryHeap<Reverse<(HeadedKey<'_>, usize, usize)>> =
+            parts.iter().enumerate().map(|(rank, part)| Reverse((part.headed(0), rank, 0))).collect();
+        let (mut places, mut last) = (Vec::with_capacity(parts.iter().map(PartKeys::len).sum()), None);
+        while let Some(Reverse((key, rank, at))) = heap.pop() {
             let part = &parts[rank];
-            loop {
-                if before != Some(key) {
-                    places.extend(part.place(at));
-                    before = Some(key);
-                }
-                at += 1;
-                if at == part.len() {
-                    break;
-                }
-                key = part.key(at);
-                let next = Reverse((key, rank, at));
-                if heap.peek().is_some_and(|top| *top > next) {
-                    heap.push(next);
-                    break;
-                }
+            let first = at + usize::from(last == Some(key));
+            // All that come before the keys of the others.
+            let end = heap.peek().map_or(part.len(), |Reverse((other, ..))| part.before(at + 1, *other));
+            part.add_places(first..end, &mut places);
+            last = Some(part.headed(end - 1));
+            if end < part.len() {
+                heap.push(Reverse((part.headed(end), rank, end)));
             }
         }
         Ok(places)
@@ -318,29 +310,40 @@ impl KeySource {
 }
 
 impl PartKeys {
+    /// Keys, and which of them are its own.
+    fn keys(&self) -> (&Keys, Range<usize>) {
+        match self {
+            Self::Chunk(changes, positions) => (&changes.keys, positions.clone()),
+            Self::Deleted(keys, positions) => (keys, positions.clone()),
+            Self::Rows { keys, .. } => (keys, 0..keys.len()),
+        }
+    }
+
     fn len(&self) -> usize {
-        match self {
-            Self::Chunk(_, positions) | Self::Deleted(_, positions) => positions.len(),
-            Self::Rows { keys, .. } => keys.len(),
-        }
+        self.keys().1.len()
     }
 
-    fn key(&self, at: usize) -> &[u8] {
-        match self {
-            Self::Chunk(changes, positions) => changes.keys.get(positions.start + at),
-            Self::Deleted(keys, positions) => keys.get(positions.start + at),
-            Self::Rows { keys, .. } => keys.get(at),
-        }
+    fn headed(&self, at: usize) -> HeadedKey<'_> {
+        let (keys, positions) = self.keys();
+        keys.headed(positions.start + at)
     }
 
-    /// Where the row of a key is; `None` if it is deleted.
-    fn place(&self, at: usize) -> Option<Place> {
+    /// How many of its keys are less than another, which is greater than those before `from`.
+    fn before(&self, from: usize, key: HeadedKey<'_>) -> usize {
+        let (keys, positions) = self.keys();
+        let (Ok(place) | Err(place)) = keys.gallop(positions.start + from, key);
+        place.min(positions.end) - positions.start
+    }
+
+    /// Adds where the rows of some of its keys are, those that are not deleted.
+    fn add_places(&self, keys: Range<usize>, places: &mut Vec<Place>) {
         match self {
-            Self::Chunk(changes, positions) => Some(changes.rows[positions.start + at])
-                .filter(|row| *row != DELETED)
-                .map(|row| Place::Changes(changes.clone(), row)),
-            Self::Rows { run, first, .. } => Some(Place::Run(*run, first + at as u64)),
-            Self::Deleted(..) => None,
+            Self::Chunk(changes, positions) => {
+                let rows = keys.map(|at| changes.rows[positions.start + at]).filter(|row| *row != DELETED);
+                places.extend(rows.map(|row| Place::Changes(changes.clone(), row)));
+            }
+            Self::Rows { run, first, .. } => places.extend(keys.map(|at| Place::Run(*run, first + at as u64))),
+            Self::Deleted(..) => {}
         }
     }
 }

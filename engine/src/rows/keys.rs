@@ -185,7 +185,11 @@ impl Keys {
 
     /// The first index whose key is not greater than the key before it; `None` if the keys are strictly ascending.
     pub fn first_disorder(&self) -> Option<usize> {
-        (1..self.len()).find(|index| self.headed(index - 1) >= self.headed(*index))
+        let mut before = (!self.is_empty()).then(|| self.headed(0))?;
+        (1..self.len()).find(|index| {
+            let key = self.headed(*index);
+            std::mem::replace(&mut before, key) >= key
+        })
     }
 
     /// The order that sorts the keys ascending, equal keys in the order they came. O(n log n).

@@ -31,8 +31,9 @@ use crate::sst::verified_file::VerifiedFile;
 /// More rows than this are not kept, nor the pages in which they lie: they would drive out each other.
 const KEPT_ROWS_MAX: usize = 4096;
 
-/// Of rows that lie together, as many at most are found one by one: Parquet's reader decodes more of them faster.
-const TOGETHER_MAX: usize = 100;
+/// Of rows that lie together, as many at most are found one by one, and their pages kept: Parquet's reader decodes more
+/// of them faster.
+const TOGETHER_MAX: usize = 1024;
 
 /// Rows lie together if at least one in so many, from the first to the last, is wanted.
 const TOGETHER_STEP: u64 = 8;

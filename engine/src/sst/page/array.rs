@@ -3,6 +3,7 @@
 //! In: the values of the rows that have one, which rows those are, the type. Out: the array.
 //! Invariants: the array is what Parquet's reader makes of the same values. Every type that is not nested can be one.
 
+use std::ops::Range;
 use std::str::from_utf8;
 use std::sync::Arc;
 
@@ -88,11 +89,7 @@ pub(super) fn array(
             let data = ArrayData::builder(data_type.clone()).len(rows).nulls(nulls).align_buffers(true);
             Some(make_array(data.add_buffer(Buffer::from_vec(buffer)).build().ok()?))
         }
-        Values::Bytes(ends, bytes) => {
-            let mut start = 0;
-            let values = ends.into_iter().map(|end| &bytes[std::mem::replace(&mut start, end)..end]);
-            byte_arrays(data_type, spread(values, rows, valid))
-        }
+        Values::Bytes(ends, bytes) => byte_arrays(data_type, &bytes, spread(pieces(&ends), rows, valid)),
     }
 }
 
@@ -117,10 +114,14 @@ fn resized(width: Width, stored: usize, bytes: &[u8], rows: usize, valid: Option
         };
         match width {
             Width::First(kept) => buffer.extend_from_slice(value.get(..kept)?),
-            Width::Wider(_) => {
-                buffer.extend_from_slice(value);
-                buffer.resize(buffer.len() + missing, sign(*value.last()?));
-            }
+            Width::Wider(_) => match (<[u8; 8]>::try_from(value), kept) {
+                // How decimals are stored mostly.
+                (Ok(value), 16) => buffer.extend_from_slice(&i128::from(i64::from_le_bytes(value)).to_le_bytes()),
+                _ => {
+                    buffer.extend_from_slice(value);
+                    buffer.resize(buffer.len() + missing, sign(*value.last()?));
+                }
+            },
             Width::Reversed(_) => {
                 buffer.extend(value.iter().rev());
                 buffer.resize(buffer.len() + missing, sign(*value.first()?));
@@ -135,19 +136,34 @@ fn sign(highest: u8) -> u8 {
     if highest & 0x80 == 0 { 0 } else { u8::MAX }
 }
 
-fn byte_arrays<'a>(data_type: &DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> Option<ArrayRef> {
-    let values: Vec<Option<&[u8]>> = values.collect();
-    let texts =
-        || -> Option<Vec<Option<&str>>> { values.iter().map(|value| value.map(from_utf8).transpose().ok()).collect() };
+/// Where byte arrays are that end at some places.
+fn pieces(ends: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    std::iter::once(&0).chain(ends).zip(ends).map(|(start, end)| *start..*end)
+}
+
+fn byte_arrays(
+    data_type: &DataType,
+    bytes: &[u8],
+    pieces: impl Iterator<Item = Option<Range<usize>>>,
+) -> Option<ArrayRef> {
+    let value = |piece: Option<Range<usize>>| piece.map(|piece| &bytes[piece]);
     Some(match data_type {
-        DataType::Utf8 => Arc::new(StringArray::from_iter(texts()?)),
-        DataType::LargeUtf8 => Arc::new(LargeStringArray::from_iter(texts()?)),
-        DataType::Utf8View => Arc::new(views::<StringViewType>(&texts()?)),
-        DataType::Binary => Arc::new(BinaryArray::from_iter(values)),
-        DataType::LargeBinary => Arc::new(LargeBinaryArray::from_iter(values)),
-        DataType::BinaryView => Arc::new(views::<BinaryViewType>(&values)),
+        DataType::Utf8 => Arc::new(StringArray::from_iter(texts(bytes, pieces)?)),
+        DataType::LargeUtf8 => Arc::new(LargeStringArray::from_iter(texts(bytes, pieces)?)),
+        DataType::Utf8View => Arc::new(views::<StringViewType>(&texts(bytes, pieces)?)),
+        DataType::Binary => Arc::new(BinaryArray::from_iter(pieces.map(value))),
+        DataType::LargeBinary => Arc::new(LargeBinaryArray::from_iter(pieces.map(value))),
+        DataType::BinaryView => Arc::new(views::<BinaryViewType>(&pieces.map(value).collect::<Vec<_>>())),
         _ => return None,
     })
+}
+
+/// The texts that bytes are made of. All of them together are a text if each is one; then each is one if it begins and
+/// ends where characters do.
+fn texts(bytes: &[u8], pieces: impl Iterator<Item = Option<Range<usize>>>) -> Option<Vec<Option<&str>>> {
+    let all = from_utf8(bytes).ok()?;
+    let text = |piece: Option<Range<usize>>| piece.map_or(Some(None), |piece| all.get(piece).map(Some));
+    pieces.map(text).collect()
 }
 
 /// Views into one buffer of just the bytes that they need.
@@ -161,4 +177,18 @@ where
     let mut builder = GenericByteViewBuilder::with_capacity(values.len()).with_fixed_block_size(block);
     values.iter().for_each(|value| builder.append_option(*value));
     builder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_that_two_texts_share_is_in_neither() {
+        let of = |ends: &[usize]| texts("aéb".as_bytes(), spread(pieces(ends), 3, Some(&[true, false, true])));
+        assert_eq!(of(&[1, 4]), Some(vec![Some("a"), None, Some("éb")]));
+        assert_eq!(of(&[3, 4]), Some(vec![Some("aé"), None, Some("b")]));
+        assert_eq!(of(&[2, 4]), None);
+        assert_eq!(texts(b"a\xff", [Some(0..1), Some(1..2)].into_iter()), None);
+    }
 }

@@ -80,6 +80,12 @@ pub(super) fn at(bytes: &[u8], width: u32, places: &[usize], mut give: impl FnMu
     left.is_empty().then_some(())
 }
 
+/// Gives the indexes at ascending places of what follows their width.
+pub(super) fn indexes(body: &[u8], places: &[usize], mut give: impl FnMut(usize) -> Option<()>) -> Option<()> {
+    let (width, bytes) = body.split_first()?;
+    at(bytes, u32::from(*width), places, |index| give(usize::try_from(index).ok()?))
+}
+
 /// Of definition levels of one bit: which of ascending rows have a value, and the places of those values.
 pub(super) fn defined(levels: &[u8], rows: &[usize]) -> Option<(Vec<bool>, Vec<usize>)> {
     let (mut valid, mut places) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
@@ -88,13 +94,19 @@ pub(super) fn defined(levels: &[u8], rows: &[usize]) -> Option<(Vec<bool>, Vec<u
         let here = left.partition_point(|row| *row < run.places.end);
         let (now, later) = left.split_at(here);
         let mut counted = run.places.start;
-        for row in now {
-            values += ones(&run, counted..*row)?;
-            counted = *row;
-            let is_valid = ones(&run, *row..row.checked_add(1)?)? == 1;
-            valid.push(is_valid);
-            if is_valid {
-                places.push(values);
+        if matches!(run.numbers, Numbers::Equal(1)) {
+            // Most pages have a value in every row, and then this is their one run.
+            valid.resize(valid.len() + now.len(), true);
+            places.extend(now.iter().map(|row| values + (row - counted)));
+        } else {
+            for row in now {
+                values += ones(&run, counted..*row)?;
+                counted = *row;
+                let is_valid = ones(&run, *row..row.checked_add(1)?)? == 1;
+                valid.push(is_valid);
+                if is_valid {
+                    places.push(values);
+                }
             }
         }
         left = later;

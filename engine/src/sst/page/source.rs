@@ -106,6 +106,12 @@ impl Page {
         self.bytes.get(start.checked_add(size_of::<u32>())?..end)
     }
 
+    /// The entries of a dictionary, if each has `N` bytes.
+    pub(super) fn entries<const N: usize>(&self) -> Option<&[[u8; N]]> {
+        let (entries, rest) = self.bytes.as_chunks();
+        (self.starts.is_empty() && rest.is_empty() && entries.len() == self.defined()).then_some(entries)
+    }
+
     /// Where the byte arrays of a dictionary begin.
     fn find_entries(&mut self) -> Option<()> {
         let mut starts = Vec::with_capacity(self.defined().checked_add(1)?.min(self.bytes.len()));

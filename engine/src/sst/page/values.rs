@@ -75,12 +75,11 @@ impl Values {
         }
         let body = page.body();
         match (page.encoding(), &mut *self) {
+            (Encoding::RLE_DICTIONARY, Self::Fixed(4, bytes)) => gather::<4>(body, dictionary?, places, bytes),
+            (Encoding::RLE_DICTIONARY, Self::Fixed(8, bytes)) => gather::<8>(body, dictionary?, places, bytes),
             (Encoding::RLE_DICTIONARY, _) => {
-                let (width, indexes) = body.split_first()?;
                 let dictionary = dictionary?;
-                hybrid::at(indexes, u32::from(*width), places, |index| {
-                    self.push(dictionary.entry(usize::try_from(index).ok()?)?)
-                })
+                hybrid::indexes(body, places, |index| self.push(dictionary.entry(index)?))
             }
             (Encoding::RLE, Self::Bits(bits)) => hybrid::at(body.get(LENGTH_BYTES..)?, 1, places, |bit| {
                 bits.push(bit == 1);
@@ -91,8 +90,14 @@ impl Values {
                 bytes.extend_from_slice(body.get(start..start.checked_add(*width)?)?);
                 Some(())
             }),
-            (Encoding::DELTA_BINARY_PACKED, Self::Fixed(width @ (4 | 8), bytes)) => {
-                delta::at(body, page.defined(), places, |value| bytes.extend_from_slice(&value.to_le_bytes()[..*width]))
+            (Encoding::DELTA_BINARY_PACKED, Self::Fixed(4, bytes)) => {
+                delta::at(body, page.defined(), places, |value| {
+                    let [low @ .., _, _, _, _] = value.to_le_bytes();
+                    bytes.extend_from_slice(&low);
+                })
+            }
+            (Encoding::DELTA_BINARY_PACKED, Self::Fixed(8, bytes)) => {
+                delta::at(body, page.defined(), places, |value| bytes.extend_from_slice(&value.to_le_bytes()))
             }
             (Encoding::DELTA_LENGTH_BYTE_ARRAY, Self::Bytes(..)) => self.add_by_lengths(body, page.defined(), places),
             (Encoding::DELTA_BYTE_ARRAY, Self::Bytes(..)) => self.add_by_prefixes(body, page.defined(), places),
@@ -152,4 +157,14 @@ impl Values {
         }
         left.peek().is_none().then_some(())
     }
+}
+
+/// Adds the entries of a dictionary that indexes at some places name, each of `N` bytes: to copy so many takes no call.
+fn gather<const N: usize>(body: &[u8], dictionary: &Page, places: &[usize], bytes: &mut Vec<u8>) -> Option<()> {
+    let entries = dictionary.entries::<N>()?;
+    bytes.reserve(places.len().checked_mul(N)?);
+    hybrid::indexes(body, places, |index| {
+        bytes.extend_from_slice(entries.get(index)?);
+        Some(())
+    })
 }
