@@ -43,8 +43,8 @@ pub struct Options {
     pub sst_rows: u64,
     /// Bytes of one SST at most, about (default 512 MiB). Smaller tables have smaller ones: see [`run_part`].
     pub sst_bytes: u64,
-    /// Runs that one key may be in before some of them are merged in the background (default 8); those of similar size
-    /// are merged when there are half as many, or four. With twice as many flushes wait.
+    /// Runs that one key may be in before some of them are merged in the background (default 10); those of similar
+    /// size are merged when there are half as many. With twice as many flushes wait.
     pub compact_runs: usize,
     /// Dead rows of a hundred before some are removed in the background (default 20), if they take more than a quarter
     /// of a memtable's bytes. With half as many more flushes wait. Once a database that was written is idle it is left with
@@ -82,7 +82,7 @@ impl Default for Options {
             wal_bytes: 512 << 20,
             sst_rows: 16 << 20,
             sst_bytes: 512 << 20,
-            compact_runs: 8,
+            compact_runs: 10,
             dead_percent: 20,
             threads,
             background: true,

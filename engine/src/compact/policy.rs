@@ -43,7 +43,7 @@ impl Limits {
 
     /// Runs of similar size that are merged.
     pub fn similar(&self) -> usize {
-        (self.runs / 2).clamp(2, 4)
+        (self.runs / 2).max(2)
     }
 }
 
@@ -146,30 +146,45 @@ impl Policy<'_> {
         Some(self.picked(Reason::ManyRuns, self.shape.closed(&window, &self.groups), &self.groups))
     }
 
-    /// From the newest on, the first neighbours of which none is larger than all newer ones together, if they are many.
+    /// From the newest on, the first neighbours of one kind of which none is larger than all newer ones together, if they
+    /// are many.
     fn similar(&self, slot: &Slot) -> Option<Vec<usize>> {
-        (0..slot.stack.len()).find_map(|first| {
-            let mut sum = 0;
-            let longest = slot.stack[first..].iter().take_while(|run| {
-                let bytes = self.bytes_in_slot(**run);
-                let fits = sum == 0 || bytes <= sum;
-                sum += bytes;
-                fits
-            });
-            let window: Vec<usize> = longest.copied().collect();
-            (self.shape.depth_of(&window) >= self.limits.similar()).then_some(window)
+        self.kinds(slot).find_map(|runs| {
+            (0..runs.len()).find_map(|first| {
+                let mut sum = 0;
+                let longest = runs[first..].iter().take_while(|run| {
+                    let bytes = self.bytes_in_slot(**run);
+                    let fits = sum == 0 || bytes <= sum;
+                    sum += bytes;
+                    fits
+                });
+                let window: Vec<usize> = longest.copied().collect();
+                (self.shape.depth_of(&window) >= self.limits.similar()).then_some(window)
+            })
         })
     }
 
-    /// The neighbours of a slot's stack that cost least for each run less that a key is in.
+    /// The neighbours of a slot's stack that cost least for each run less that a key is in; of one kind, if there are such.
     fn cheapest(&self, slot: &Slot) -> Option<Vec<usize>> {
-        let count = slot.stack.len();
-        let windows = (0..count).flat_map(|first| (first + 2..=count).map(move |end| &slot.stack[first..end]));
+        let of_one_kind = self.kinds(slot).filter_map(|runs| self.priced(runs)).min();
+        let (_, window) = of_one_kind.or_else(|| self.priced(&slot.stack))?;
+        Some(window)
+    }
+
+    /// The neighbours that cost least for each run less that a key is in, behind what they cost.
+    fn priced(&self, runs: &[usize]) -> Option<(u64, Vec<usize>)> {
+        let windows = (0..runs.len()).flat_map(|first| (first + 2..=runs.len()).map(move |end| &runs[first..end]));
         let priced = windows.filter_map(|window| {
             let less = (self.shape.depth_of(window) as u64).checked_sub(1).filter(|less| *less > 0)?;
-            Some((window.iter().map(|run| self.bytes_in_slot(*run)).sum::<u64>() / less, window))
+            Some((window.iter().map(|run| self.bytes_in_slot(*run)).sum::<u64>() / less, window.to_vec()))
         });
-        priced.min_by_key(|(price, _)| *price).map(|(_, window)| window.to_vec())
+        priced.min_by_key(|(price, _)| *price)
+    }
+
+    /// The neighbours of a slot's stack that reach over many slots, and those that lie in this one. What reaches over many
+    /// is rewritten in all of them: for the sake of what lies in one it would be cut, and spared nothing in the others.
+    fn kinds<'s>(&self, slot: &'s Slot) -> impl Iterator<Item = &'s [usize]> {
+        slot.stack.chunk_by(|a, b| self.is_wide(*a, &self.groups) == self.is_wide(*b, &self.groups))
     }
 
     /// Live bytes of a run in one of its slots, if they lie evenly.
