@@ -2,7 +2,7 @@
 //! they are stopped.
 //!
 //! In: the pressure, from nothing to [`FULL`], where flushes wait; bytes that are written. Out: rests.
-//! Invariants: without pressure nobody rests. The rate falls from any to none as the pressure rises, so it settles where
+//! Invariants: without pressure nobody rests. The rate falls as the pressure rises, so it settles where
 //! compactions keep up, wherever that is on a machine. All writers owe together, so a rest too short to take is not lost.
 
 use std::time::Duration;
@@ -13,9 +13,10 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub const FULL: u64 = 1000;
 /// Bytes of rows that are written in a second with half of that.
 const BYTES_PER_SECOND: u64 = 64 << 20;
-/// Rests in microseconds: what is less is owed, what is more is forgiven.
+/// Rests in microseconds: what is less is owed, what is more is forgiven: the next one who writes rests again, so many
+/// short ones slow writers down as much as a few long ones do.
 const REST_MIN: u64 = 1000;
-const REST_MAX: u64 = 1_000_000;
+const REST_MAX: u64 = 200_000;
 
 /// The rests of the writers of one database.
 #[derive(Debug, Default)]
@@ -59,9 +60,9 @@ mod tests {
         };
         assert_eq!(rest(500), Some(Duration::from_micros(62_500)));
         assert_eq!(rest(100), Some(Duration::from_micros(6944)));
-        assert_eq!(rest(900), Some(Duration::from_micros(562_500)));
-        assert_eq!(rest(FULL), Some(Duration::from_secs(1)));
-        assert_eq!(rest(u64::MAX), Some(Duration::from_secs(1)));
+        assert_eq!(rest(700), Some(Duration::from_micros(145_833)));
+        assert_eq!(rest(FULL), Some(Duration::from_micros(REST_MAX)));
+        assert_eq!(rest(u64::MAX), Some(Duration::from_micros(REST_MAX)));
     }
 
     #[test]
