@@ -2,8 +2,8 @@
 //! they are stopped.
 //!
 //! In: the pressure, from nothing to [`FULL`], where flushes wait; bytes that are written. Out: rests.
-//! Invariants: without pressure nobody rests. The rate falls as the pressure rises, so it settles where
-//! compactions keep up, wherever that is on a machine. All writers owe together, so a rest too short to take is not lost.
+//! Invariants: without pressure nobody rests. The rate falls as the pressure rises, so it settles where compactions keep
+//! up, wherever that is on a machine. All writers owe together, so a rest too short to take is not lost.
 
 use std::time::Duration;
 
