@@ -92,9 +92,9 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Options for a memory limit in bytes: memtables have a quarter of it, at most 64 MiB; the rest is as by default.
+    /// Options for a memory limit in bytes: memtables have a quarter of it, at most 128 MiB; the rest is as by default.
     pub fn with_memory(memory_bytes: usize) -> Self {
-        let memtable_bytes = (memory_bytes / 4).clamp(64 << 10, 64 << 20);
+        let memtable_bytes = (memory_bytes / 4).clamp(64 << 10, 128 << 20);
         Self { memory_bytes, memtable_bytes, ..Self::default() }
     }
 

@@ -94,7 +94,7 @@ fn commit(state: &State, id: TableId, name: &str, mut search: Search<'_>) -> Res
         rotate(state, id);
         while flush_oldest(state, id)? {}
     }
-    let _flushing = locked(&state.flushing);
+    let _resolving = locked(&state.resolving);
     let view = state.current().view;
     let now = view.table(id).ok_or_else(|| Error::Dropped { table: name.to_owned() })?;
     search.ask(now)?;

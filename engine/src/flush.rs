@@ -80,7 +80,8 @@ pub fn flush_oldest(state: &State, id: TableId) -> Result<bool> {
     let rows = closed.rows();
     let runs = closed.open(|_| SeqRange { first, last })?;
     let through = if makes(SeededFault::FlushClaimsTooMuch) { last.next() } else { last };
-    // Compactions publish under the same lock, so these are the runs that are there when this is published.
+    // Nothing else changes the table's runs until this is published.
+    let _resolving = locked(&state.resolving);
     let view_now = state.current().view;
     let older = view_now.table(id).map_or(&[][..], |table| table.version.runs());
     let older = if makes(SeededFault::FlushNotResolved) { &[][..] } else { older };

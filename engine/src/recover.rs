@@ -429,6 +429,7 @@ fn assemble(
         publisher: Mutex::new(publisher),
         compacting: Mutex::new(()),
         flushing: Mutex::new(()),
+        resolving: Mutex::new(()),
         gate: RwLock::new(()),
         retired: Mutex::default(),
         obsolete: Mutex::default(),

@@ -1,15 +1,16 @@
 //! What an open database is made of, and what guards each part.
 //!
-//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `publisher`, `writer`, `current`. Across a read
-//! of data are held `compacting`, `flushing` (while keys are written and looked up), `gate` (closed by the end of a load,
+//! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `resolving`, `publisher`, `writer`, `current`.
+//! Across a read of data are held `compacting`, `flushing`, `resolving` (while keys are looked up), `gate` (closed by the end of a load,
 //! which looks its keys up meanwhile) and `writer` (where an insert asks the runs that came since it was checked).
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.
 //! - `compacting`: held by the one who compacts, or deletes rows by their positions.
-//! - `flushing`: held by whoever changes the runs of a table, from looking up what dies to publishing it: flushes, so also
-//!   that memtables are published in order, and the ends of loads, compactions and deletes by a condition; by a backup that
-//!   begins, so that no memtable is given up meanwhile.
+//! - `flushing`: held by the one who flushes, so that memtables are published in order; by a backup that begins, so that
+//!   no memtable is given up meanwhile.
+//! - `resolving`: held by whoever changes the runs of a table, from looking up what dies to publishing it: the ends of
+//!   flushes, loads and compactions, and deletes by a condition.
 //! - `pending_bytes`: held for an addition, and while the rows that lookups keep get what is left.
 //! - `line`: who waits for memory; a leaf.
 //! - `gate`: shared by commits; closed while a load or a delete by a condition takes its place in the sequence, a table is
@@ -110,6 +111,8 @@ pub struct State {
     pub compacting: Mutex<()>,
     /// See the file's header.
     pub flushing: Mutex<()>,
+    /// See the file's header.
+    pub resolving: Mutex<()>,
     /// See the file's header.
     pub gate: RwLock<()>,
     /// Flushed memtables that snapshots may still need, oldest first.

@@ -138,7 +138,7 @@ fn commit(state: &State, snapshot: &TableSnapshot, written: Written<'_>, on_conf
         refuse_concurrent(state, snapshot, &runs)?;
     }
     // Nothing else changes the table's runs until this is published.
-    let _flushing = locked(&state.flushing);
+    let _resolving = locked(&state.resolving);
     let view = state.current().view;
     let older = view.table(id).map_or(&[][..], |table| table.version.runs());
     let older = if makes(SeededFault::LoadNotResolved) { &[][..] } else { older };

@@ -15,7 +15,7 @@ use rayon::ThreadPool;
 use crate::error::Result;
 use crate::read::cursor::Cursor;
 use crate::rows::interleave::interleave;
-use crate::rows::keys::Keys;
+use crate::rows::keys::{Head, Keys};
 use crate::seeded::{SeededFault, makes};
 
 /// Rows of a block that is written to a run or a spill.
@@ -75,6 +75,8 @@ pub struct Merge {
     cursors: Vec<Cursor>,
     /// Indexes of the cursors that are not exhausted; the smallest (key, index) on top.
     heap: Vec<usize>,
+    /// For each cursor in the heap the head of the key that it stands on.
+    heads: Vec<Head>,
     options: MergeOptions,
     block: BlockBuilder,
 }
@@ -94,12 +96,13 @@ struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    fn new(cursors: usize, key_width: Option<usize>) -> Self {
+    /// A block for the rows of some cursors, about as many as `rows`.
+    fn new(cursors: usize, key_width: Option<usize>, rows: usize) -> Self {
         let (keys, deleted) = (Keys::new(key_width), Keys::new(key_width));
         Self {
             buffers: Vec::new(),
             buffer_of: vec![None; cursors],
-            picks: Vec::new(),
+            picks: Vec::with_capacity(rows),
             bytes: 0,
             passed_bytes: 0,
             keys,
@@ -127,9 +130,11 @@ impl BlockBuilder {
 impl Merge {
     /// Merges cursors; of equal keys the one of the cursor that is given first comes first.
     pub fn new(cursors: Vec<Cursor>, options: MergeOptions) -> Self {
-        let heap = (0..cursors.len()).filter(|index| !cursors[*index].is_exhausted()).collect();
-        let block = BlockBuilder::new(cursors.len(), options.key_width);
-        let mut merge = Self { cursors, heap, options, block };
+        let heap: Vec<usize> = (0..cursors.len()).filter(|index| !cursors[*index].is_exhausted()).collect();
+        let block = BlockBuilder::new(cursors.len(), options.key_width, 0);
+        let mut heads = vec![0; cursors.len()];
+        heap.iter().for_each(|index| heads[*index] = cursors[*index].headed().head);
+        let mut merge = Self { cursors, heap, heads, options, block };
         for position in (0..merge.heap.len() / 2).rev() {
             merge.sift_down(position);
         }
@@ -147,8 +152,8 @@ impl Merge {
         if self.block.picks.is_empty() && self.block.deleted.is_empty() {
             return Ok(None);
         }
-        let width = self.options.key_width;
-        let block = std::mem::replace(&mut self.block, BlockBuilder::new(self.cursors.len(), width));
+        let next = BlockBuilder::new(self.cursors.len(), self.options.key_width, self.block.picks.len());
+        let block = std::mem::replace(&mut self.block, next);
         let batch = gather(&self.options, &block.buffers, &block.picks)?;
         Ok(Some(MergeBlock { batch, keys: block.keys, deleted: block.deleted }))
     }
@@ -235,14 +240,17 @@ impl Merge {
 
     fn less(&self, a: usize, b: usize) -> bool {
         let (first, second) = if makes(SeededFault::MergePrefersOlder) { (b, a) } else { (a, b) };
-        let (a, b) = (self.cursors[a].headed(), self.cursors[b].headed());
-        a.cmp(&b).then(first.cmp(&second)).is_lt()
+        let heads = self.heads[a].cmp(&self.heads[b]);
+        heads.then_with(|| self.cursors[a].key().cmp(self.cursors[b].key())).then(first.cmp(&second)).is_lt()
     }
 
     /// Restores the heap after the cursor on top moved.
     fn settle_top(&mut self) {
-        if self.cursors[self.heap[0]].is_exhausted() {
+        let top = self.heap[0];
+        if self.cursors[top].is_exhausted() {
             self.heap.swap_remove(0);
+        } else {
+            self.heads[top] = self.cursors[top].headed().head;
         }
         if !self.heap.is_empty() {
             self.sift_down(0);
