@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
+use rustling_engine::config::Options;
 use rustling_engine::database::Database;
 use rustling_engine::deletion::file::{DeadCount, DeletionsManifest, read_all, write};
 use rustling_engine::disk::api::Disk;
@@ -188,9 +189,12 @@ fn deletion_vectors_that_are_whole_but_wrong_are_noticed_and_found_again() {
             manifest.tables[0].deletions = Some(DeletionsManifest { files: vec![written], runs });
         });
         let forged_disk = || -> Arc<dyn Disk> { Arc::new(forged.clone().into_disk()) };
-        if let Ok(db) = Database::open(forged_disk(), options.clone()) {
-            let refused = db.compact("plain").unwrap_err();
-            assert!(matches!(&refused, Error::Corrupt { path, .. } if path.ends_with(".dv")), "{refused}");
+        // Looked at before the result is written, or beside it.
+        for background in [false, true] {
+            if let Ok(db) = Database::open(forged_disk(), Options { background, ..options.clone() }) {
+                let refused = db.compact("plain").unwrap_err();
+                assert!(matches!(&refused, Error::Corrupt { path, .. } if path.ends_with(".dv")), "{refused}");
+            }
         }
         if !too_many && let Ok(db) = Database::open(forged_disk(), options.clone()) {
             // A key has two rows that live.
