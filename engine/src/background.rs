@@ -1,4 +1,4 @@
-//! The threads of an open database: one commits, one flushes, one compacts.
+//! The threads of an open database: one commits, one flushes, one compacts (and starts another to check what it reads).
 //!
 //! In: signals and queued batches. Out: calls of the same steps that tests call by hand.
 //! Invariants: a thread that panics poisons the database and lets nobody wait for it; a step that fails is tried

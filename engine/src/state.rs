@@ -1,8 +1,9 @@
 //! What an open database is made of, and what guards each part.
 //!
 //! Locks, in the order they are taken: `compacting`, `gate`, `flushing`, `resolving`, `publisher`, `writer`, `current`.
-//! Across a read of data are held `compacting`, `flushing`, `resolving` (while keys are looked up), `gate` (closed by the end of a load,
-//! which looks its keys up meanwhile) and `writer` (where an insert asks the runs that came since it was checked).
+//! Across a read of data are held `compacting`, `flushing`, `resolving` (while keys are looked up), `gate` (closed by the
+//! end of a load, which looks its keys up meanwhile) and `writer` (where an insert asks the runs that came since it was
+//! checked).
 //! - `current`: the view that readers get and the highest sequence number they see; swapped whole.
 //! - `writer`: the WAL and the next sequence number; held across append and sync.
 //! - `publisher`: the manifest that was committed last.

@@ -2,11 +2,11 @@
 //!
 //! In: runs that can be rewritten together. Out: runs with their live rows, and those of their deleted keys that older
 //! runs still need; published in place of the inputs.
-//! Invariants: which rows are live follows from keys alone, and must be what the deletion vectors say; that is looked at
-//! beside the writing, and nothing is published before it was. Rows that die while it runs are found by the keys of the
-//! runs that came, before the result takes the place of its inputs. Runs that are flushed meanwhile are newer and stay on
-//! top. An aborted compaction removes what it wrote. Every block of the inputs is compared with its checksum again,
-//! though readers did so before: what rotted since must not get fresh checksums.
+//! Invariants: which rows are live follows from keys alone, and must be what the deletion vectors say; that is found out
+//! on a thread of its own beside the writing, and nothing is published before it was. Rows that die while it runs are
+//! found by the keys of the runs that came, before the result takes the place of its inputs. Runs that are flushed
+//! meanwhile are newer and stay on top. An aborted compaction removes what it wrote. Every block of the inputs is
+//! compared with its checksum again, though readers did so before: what rotted since must not get fresh checksums.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub fn rewrite(state: &State, table: &Arc<TableView>, places: &[usize], pick: &P
     let took = state.disk.clock().saturating_sub(began).as_millis();
     let compaction = Compaction {
         reason: pick.reason,
-        read: Amount::of(inputs.runs().map(AsRef::as_ref)),
+        read: Amount::of(inputs.runs().iter().map(AsRef::as_ref)),
         dead_rows: inputs.dead().map(|dead| dead.len()).sum(),
         written: Amount::default(),
         millis: u64::try_from(took).unwrap_or(u64::MAX),
@@ -82,8 +82,8 @@ impl<'a> Inputs<'a> {
     }
 
     /// The runs that are rewritten.
-    fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
-        self.places.iter().map(|place| &self.all[*place])
+    fn runs(&self) -> Vec<Arc<Run>> {
+        self.places.iter().map(|place| self.all[*place].clone()).collect()
     }
 
     /// Which of their rows are dead.
@@ -101,7 +101,7 @@ impl<'a> Inputs<'a> {
                 dead.entry(run).or_default().extend(&rows);
             }
         }
-        let runs: Vec<Arc<Run>> = self.runs().cloned().collect();
+        let runs = self.runs();
         let by_keys: Vec<DeletionVector> = runs.iter().map(|run| dead.remove(&run.id()).unwrap_or_default()).collect();
         check_dead(self.table.id, &runs, self.dead().map(AsRef::as_ref), &by_keys)
     }
@@ -166,9 +166,9 @@ impl<'a> Inputs<'a> {
         let rows_max = bytes_max / self.places.len().max(1) / ROW_BYTES;
         let batch_rows = merged_batch_rows(self.places.len()).min(rows_max.max(MERGED_BATCH_ROWS_MIN));
         let mut cursors = Vec::with_capacity(self.places.len());
-        for (run, dead) in self.runs().zip(self.dead()).filter(|(run, dead)| run.rows() > dead.len()) {
+        for (run, dead) in self.runs().into_iter().zip(self.dead()).filter(|(run, dead)| run.rows() > dead.len()) {
             let dead = if makes(SeededFault::CompactionKeepsDead) { Arc::default() } else { dead.clone() };
-            cursors.push(Cursor::live_rows(run.clone(), dead, &projection, batch_rows)?);
+            cursors.push(Cursor::live_rows(run, dead, &projection, batch_rows)?);
         }
         // No two of them have a live row with one key: what writes the runs sees to that.
         let options = MergeOptions::keyed(table.schema.stored().clone(), table.codec.width(), Equal::All);
@@ -182,7 +182,7 @@ fn no_thread(source: std::io::Error) -> Error {
 
 /// Publishes the result in place of its inputs, with what died meanwhile.
 fn publish_in_place(state: &State, inputs: &Inputs<'_>, closed: ClosedRuns<'_>, compaction: Compaction) -> Result<()> {
-    let (table, runs): (_, Vec<Arc<Run>>) = (inputs.table, inputs.runs().cloned().collect());
+    let (table, runs) = (inputs.table, inputs.runs());
     let added = closed.open(|files| seqs_of(files, &runs))?;
     let removed: Vec<RunId> = runs.iter().map(|run| run.id()).collect();
     if makes(SeededFault::RunsSweptBeforePublish) {
